@@ -1,0 +1,208 @@
+# Makefile of fcpull. `make help` lists the targets, V=1 shows the commands.
+#
+# One set of sources is built in several variants, each into build/VARIANT/:
+#
+#   musl    the product ./fcpull: static-pie against the musl of vendor/, stripped
+#   asan    by gcc with the address and undefined-behaviour sanitizers, host C library
+#   tsan    by gcc with the thread sanitizer
+#   fuzz    by clang for libFuzzer
+#
+# The libraries come from vendor/build, which builds them at their first use.
+#
+# SPDX-License-Identifier: Apache-2.0
+
+VERSION = 0.1.0
+
+PREFIX = /usr/local
+DESTDIR =
+BINDIR = $(PREFIX)/bin
+SBINDIR = $(PREFIX)/sbin
+MANDIR = $(PREFIX)/share/man
+
+CROSS_COMPILE =
+HOSTCC = gcc
+CLANG = clang
+
+# Parsers of untrusted bytes, where a silent conversion is a bug.
+PARSERS = lib/tar%.c lib/index%.c lib/json.c lib/ref.c lib/url.c lib/fuse.c lib/erofs.c
+
+root_src := $(sort $(wildcard *.c))
+lib_src := $(sort $(wildcard lib/*.c))
+sources := $(root_src) $(lib_src)
+unit := $(patsubst test/unit/%.c,%,$(sort $(wildcard test/unit/test_*.c)))
+fuzzers := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+
+# Where the libraries are; each is asked for once, when a recipe first needs it.
+vendor = $(or $(shell CROSS_COMPILE=$(CROSS_COMPILE) vendor/build $1),$(error no libraries to build with))
+MUSL = $(eval MUSL := $$(call vendor,musl))$(MUSL)
+HOST = $(eval HOST := $$(call vendor,host))$(HOST)
+LIBS = -lcurl -lmbedtls -lmbedx509 -lmbedcrypto -lzstd -llz4 -lz -lyyjson
+
+# Stray search paths in the environment must not reach the compilers.
+unexport CPATH C_INCLUDE_PATH LIBRARY_PATH
+
+warnings = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
+	$(if $(filter $(PARSERS),$<),-Wconversion)
+common = -std=gnu11 -D_GNU_SOURCE -DFCPULL_VERSION='"$(VERSION)"' -I. -Ilib \
+	-DYYJSON_DISABLE_UTILS=1 -DYYJSON_DISABLE_NON_STANDARD=1 -ffile-prefix-map=$(CURDIR)=.
+host = $(common) -isystem $(HOST)/include -g -O1 -fno-omit-frame-pointer
+
+cc_musl = $(MUSL)/bin/cc
+cflags_musl = $(common) -O2 -fstack-protector-strong -ffunction-sections -fdata-sections \
+	-ffile-prefix-map=$(MUSL)=/vendor $(CFLAGS)
+ldflags_musl = -s -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--gc-sections $(LDFLAGS)
+
+cc_asan = $(HOSTCC)
+cflags_asan = $(host) -fsanitize=address,undefined -fno-sanitize-recover=undefined
+ldflags_asan = -fsanitize=address,undefined -L$(HOST)/lib
+
+cc_tsan = $(HOSTCC)
+cflags_tsan = $(host) -fsanitize=thread
+ldflags_tsan = -fsanitize=thread -L$(HOST)/lib
+
+cc_fuzz = $(CLANG)
+cflags_fuzz = $(host) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+ldflags_fuzz = -fsanitize=fuzzer,address,undefined -L$(HOST)/lib
+
+Q = $(if $(filter-out 0,$(V)),,@)
+say = $(if $(Q),@printf '  %-7s %s\n' '$1' '$2')
+
+# A target that is remade each time, but new only when its content is.
+replace = if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+
+all: fcpull ## build ./fcpull (this is the default)
+
+fcpull: build/musl/fcpull
+	$(Q)cp -f $< $@
+
+# What every variant does: flags -> objects -> lib archive and program. The archive lets
+# a unit test that includes one lib/*.c take all the others from it.
+define variant
+build/$1/flags: FORCE
+	$$(shell mkdir -p $$(@D))$$(file >$$@.new,$$(cc_$1) $$(warnings) $$(cflags_$1) $$(ldflags_$1) $$(LIBS))
+	@$(replace)
+
+build/$1/sources: FORCE
+	$$(shell mkdir -p $$(@D))$$(file >$$@.new,$(sources))
+	@$(replace)
+
+build/$1/%.o: %.c build/$1/flags
+	$$(call say,CC,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(cc_$1) $$(warnings) $$(cflags_$1) -MMD -MP -c -o $$@ $$<
+
+build/$1/libfcpull.a: $(lib_src:%.c=build/$1/%.o) build/$1/sources
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && $(CROSS_COMPILE)ar rcsD $$@ $$(filter %.o,$$^)
+
+build/$1/fcpull: $(sources:%.c=build/$1/%.o) build/$1/sources
+	$$(call say,LD,$$@)
+	$$(Q)$$(cc_$1) $$(ldflags_$1) -o $$@ $$(filter %.o,$$^) $$(LIBS)
+
+-include $(sources:%.c=build/$1/%.d)
+endef
+$(foreach v,musl asan tsan fuzz,$(eval $(call variant,$v)))
+
+check: fcpull analyze-quick unit fuzz-replay ## all tests of ./fcpull, unit tests, fuzz corpora, quick analysis
+	$(Q)FCPULL=$(CURDIR)/fcpull test/run
+
+check-asan: build/asan/fcpull ## the tests with the address and undefined-behaviour sanitizers
+	$(Q)FCPULL=$(CURDIR)/$< test/run
+
+# Without randomised addresses: gcc's tsan runtime may not know a newer kernel's layout.
+check-tsan: build/tsan/fcpull ## the tests with the thread sanitizer
+	$(Q)FCPULL=$(CURDIR)/$< setarch -R test/run
+
+demo: fcpull ## show what fcpull does, on a registry of its own
+	$(Q)FCPULL=$(CURDIR)/fcpull sh test/demo
+
+bench: fcpull ## measure
+	$(Q)FCPULL=$(CURDIR)/fcpull bench/run
+
+unit: $(unit:%=build/asan/%) ## unit tests, with sanitizers
+	$(Q)set -e; for t in $^; do ./$$t; done
+
+$(unit:%=build/asan/%): build/asan/%: build/asan/test/unit/%.o build/asan/libfcpull.a
+	$(call say,LD,$@)
+	$(Q)$(cc_asan) $(ldflags_asan) -o $@ $^ $(LIBS)
+
+fuzz: $(fuzzers:%=build/fuzz/fuzz_%) ## fuzz every parser for a while (needs clang)
+	$(Q)CC=$(CLANG) test/fuzz/run
+
+$(fuzzers:%=build/fuzz/fuzz_%): build/fuzz/%: build/fuzz/test/fuzz/%.o build/fuzz/libfcpull.a
+	$(call say,LD,$@)
+	$(Q)$(cc_fuzz) $(ldflags_fuzz) -o $@ $^ $(LIBS)
+
+fuzz-replay: $(fuzzers:%=build/asan/replay_%) ## run the fuzz targets over their kept corpora
+	$(Q)set -e; for t in $(fuzzers); do \
+		build/asan/replay_$$t $$(find test/fuzz/corpus/$$t -type f 2>/dev/null | sort); done
+
+$(fuzzers:%=build/asan/replay_%): build/asan/replay_%: build/asan/test/fuzz/fuzz_%.o \
+		build/asan/test/fuzz/replay_main.o build/asan/libfcpull.a
+	$(call say,LD,$@)
+	$(Q)$(cc_asan) $(ldflags_asan) -o $@ $^ $(LIBS)
+
+-include $(wildcard build/*/test/*/*.d)
+
+# Zero warnings by both compilers; gcc with the optimiser on, as some need its data flow.
+analyze-quick: banned $(sources:%=build/analyze/%.gcc) ## banned functions; warnings of gcc and clang as errors
+ifneq ($(shell command -v $(CLANG)),)
+analyze-quick: $(sources:%=build/analyze/%.clang)
+else
+analyze-quick: no-clang
+endif
+
+build/analyze/%.c.gcc: %.c build/asan/flags
+	$(call say,CHECK,gcc $<)
+	@mkdir -p $(@D)
+	$(Q)$(HOSTCC) $(warnings) -Werror $(host) -O2 -MMD -MP -MF $@.d -MT $@ -c -o $@ $<
+
+build/analyze/%.c.clang: %.c build/asan/flags
+	$(call say,CHECK,clang $<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(warnings) -Werror $(host) -MMD -MP -MF $@.d -MT $@ -c -o $@ $<
+
+-include $(wildcard build/analyze/*.d build/analyze/lib/*.d)
+
+no-clang:
+	@echo 'analyze: skipped clang, it is not installed' >&2
+
+banned:
+	$(Q)! grep -nE '\<(sprintf|strcpy|strcat|strtok|atoi|alloca|system)\(' $(sources)
+
+analyze: analyze-quick ## analyze-quick, then clang-tidy and cppcheck where installed
+	$(Q)if command -v clang-tidy >/dev/null; then \
+		clang-tidy --quiet --warnings-as-errors='*' \
+			--checks='-*,clang-analyzer-*,-clang-analyzer-security.insecureAPI.Deprecated*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-assignment-in-if-condition' \
+			$(sources) -- $(host); \
+	else echo 'analyze: skipped clang-tidy, it is not installed' >&2; fi
+	$(Q)if command -v cppcheck >/dev/null; then \
+		cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
+			--error-exitcode=1 -I. -Ilib -D_GNU_SOURCE -D__linux__ $(sources); \
+	else echo 'analyze: skipped cppcheck, it is not installed' >&2; fi
+
+dist: ## build/fcpull-VERSION.tar.gz of what is committed
+	@mkdir -p build
+	$(Q)git archive --prefix=fcpull-$(VERSION)/ HEAD | gzip -n9 >build/fcpull-$(VERSION).tar.gz
+	$(call say,DIST,build/fcpull-$(VERSION).tar.gz)
+
+install: fcpull ## install under DESTDIR and PREFIX (/usr/local)
+	$(Q)install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR)
+	$(Q)install -m 755 fcpull $(DESTDIR)$(BINDIR)/fcpull
+	$(Q)ln -sf ../bin/fcpull $(DESTDIR)$(SBINDIR)/mount.fcpull
+	$(Q)set -e; for page in $(wildcard doc/*.1 doc/*.5 doc/*.8); do \
+		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
+
+clean: ## remove all that was built here (the libraries stay in their cache)
+	$(Q)rm -rf build fcpull
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
+
+FORCE:
+.PHONY: all check check-asan check-tsan demo bench unit fuzz fuzz-replay analyze-quick no-clang \
+	banned analyze dist install clean help FORCE

@@ -1,0 +1,474 @@
+// convert.c - convert, inspect, check: an image's accelerated form is made, shown, proved
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+#include <time.h>
+
+#include "accel.h"
+#include "compare.h"
+#include "fcpull.h"
+#include "format.h"
+#include "json.h"
+#include "log.h"
+
+// ---- convert ----
+
+static const char *codec_name = "zstd";
+static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
+
+static const struct opt convert_opts[] = {
+	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
+	{ 0, "level", "N", "of the codec (zstd 3, lz4hc 9)", opt_u64, &level, false },
+	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size, false },
+	IMAGE_OPT_ROWS,
+	{ 0 },
+};
+
+static int usage(const char *text)
+{
+	warn("%s", text);
+	return -EINVAL;
+}
+
+static int pack_conf(struct pack_conf *ret)
+{
+	static const struct {
+		const char *name;
+		enum codec codec;
+		int level, max;
+	} codecs[] = { { "zstd", CODEC_ZSTD, 3, 19 }, { "lz4", CODEC_LZ4, 0, 0 }, { "lz4hc", CODEC_LZ4, 9, 12 },
+		       { "none", CODEC_STORED, 0, 0 } };
+
+	if (chunk_size < BLOCK_SIZE || chunk_size > (uint64_t)FMT_CHUNK_BLOCKS_MAX * BLOCK_SIZE || chunk_size & (chunk_size - 1))
+		return usage("--chunk-size is a power of two from 4k to 4m");
+	for (size_t i = 0; i < ARRAY_LEN(codecs); i++) {
+		if (strcmp(codecs[i].name, codec_name))
+			continue;
+		if (level != UINT64_MAX && (level > (uint64_t)codecs[i].max || (codecs[i].max && !level))) {
+			warn("--level of %s is 1 to %d", codec_name, codecs[i].max);
+			return -EINVAL;
+		}
+		*ret = (struct pack_conf){ .codec = codecs[i].codec, .level = level == UINT64_MAX ? codecs[i].level : (int)level,
+					   .chunk_blocks = (uint32_t)(chunk_size >> BLOCK_SHIFT),
+					   .threads = image_opts.host.threads };
+		return 0;
+	}
+	return usage("--codec is zstd, lz4, lz4hc or none");
+}
+
+static void report(const struct image *img, const struct accel_stats *s)
+{
+	char a[16], b[16], c[16], d[16], e[16];
+
+	if (opt_quiet)
+		return;
+	fprintf(stderr, "%u layers, %u entries; %s compressed, %s decoded; accelerated: data %s in %u chunks, index %s; %s shared\n",
+		img->n_layers, s->nodes, human_size(s->original, a), human_size(s->decoded, b), human_size(s->data, c), s->chunks,
+		human_size(s->boot, d), human_size(s->shared, e));
+}
+
+// Opens both ends and converts.
+static int convert_refs(const struct ref *src, const struct ref *dst, struct accel_conf *conf)
+{
+	cleanup_free char *src_name = ref_name(src), *dst_name = ref_name(dst);
+	bool same_repo = !strcmp(src_name, dst_name);
+	struct repo *from = NULL, *to = NULL;
+	struct image *img = NULL;
+	struct accel_stats stats;
+	struct digest d;
+	int r = repo_open(src, &image_opts.host.net, false, &from);
+
+	if (!r)
+		r = repo_open(dst, &image_opts.host.net, true, &to);
+	if (!r)
+		r = image_open(from, src, &image_opts.host.platform, IMAGE_ORIGINAL, &img);
+	conf->tag = dst->tag;
+	conf->same_place = same_repo && (src->tag == dst->tag || (src->tag && dst->tag && !strcmp(src->tag, dst->tag)));
+	conf->mount_from = !same_repo && src->transport == REF_DOCKER && dst->transport == REF_DOCKER &&
+			   !strcmp(src->host, dst->host) ? src->repo : NULL;
+	if (!r)
+		r = accel_make(img, to, conf, &d, &stats);
+	if (!r) {
+		char s[DIGEST_STR_LEN];
+
+		report(img, &stats);
+		printf("%s@%s\n", dst_name, digest_str(&d, s));
+	}
+	image_free(img);
+	repo_close(from);
+	repo_close(to);
+	return r;
+}
+
+static int convert(int argc, char **argv)
+{
+	struct accel_conf conf = { 0 };
+	struct ref src, dst;
+	int r;
+
+	if (argc < 1 || argc > 2) {
+		warn("convert takes SRC and perhaps DST; try 'fcpull convert --help'");
+		return EXIT_USAGE;
+	}
+	if (image_opts_finish() || pack_conf(&conf.pack) || ref_parse(argv[0], &src))
+		return EXIT_USAGE;
+	if (ref_parse(argv[argc - 1], &dst)) {
+		ref_fini(&src);
+		return EXIT_USAGE;
+	}
+	if (dst.digest && (argc == 2 || !dst.tag)) {
+		warn("%s names no tag that could hold the result; give DST with a tag", log_quote(argv[argc - 1]));
+		r = -EINVAL;
+	} else {
+		r = convert_refs(&src, &dst, &conf);
+	}
+	ref_fini(&src);
+	ref_fini(&dst);
+	return r ? EXIT_FAILURE : 0;
+}
+
+const struct applet applet_convert = {
+	"convert", "SRC [DST]", "make an image's accelerated form, and keep the original beside it", convert_opts,
+	"The result is an index that lists the original first and its accelerated form\n"
+	"second; docker, podman and skopeo go on running the original from it. Without\n"
+	"DST it takes SRC's own tag. SRC and DST are references (docker:// is implied)\n"
+	"or oci:DIR[:NAME]. The last line of output is NAME@DIGEST of the result.\n\n"
+	"  fcpull convert registry.example/app:1\n"
+	"  fcpull convert registry.example/app:1 registry.example/app:1-fast\n"
+	"  fcpull convert oci:layout:app\n",
+	convert, false, 0,
+};
+
+// ---- inspect ----
+
+static bool inspect_json, inspect_files;
+
+static const struct opt inspect_opts[] = {
+	{ 0, "json", NULL, "one JSON object", opt_flag, &inspect_json, false },
+	{ 0, "files", NULL, "list the files, as ls -l does", opt_flag, &inspect_files, false },
+	IMAGE_OPT_ROWS,
+	{ 0 },
+};
+
+struct totals {
+	uint64_t layers, blobs, plain, zero, files, shared;
+	uint32_t chunks;
+};
+
+// Files whose content is stored elsewhere already: what sharing saved.
+static uint64_t shared_bytes(const struct index *ix, uint64_t *ret_files)
+{
+	uint64_t named = 0, stored = 0;
+
+	*ret_files = 0;
+	for (uint32_t i = 0; i < index_nodes(ix); i++) {
+		struct attr a;
+
+		index_attr(ix, i, &a);
+		*ret_files += S_ISREG(a.mode) != 0;
+		if (S_ISREG(a.mode))
+			named += blocks_of(a.size);
+	}
+	for (uint32_t s = 0; s < index_spaces(ix); s++) {
+		struct space_view v;
+
+		index_space(ix, s, &v);
+		stored += v.blocks;
+	}
+	return named > stored ? (named - stored) << BLOCK_SHIFT : 0;
+}
+
+static void count(const struct host_image *h, struct totals *t)
+{
+	*t = (struct totals){ .layers = image_layers_size(h->img), .chunks = index_chunks(h->ix) };
+	t->shared = shared_bytes(h->ix, &t->files);
+	for (uint32_t i = 0; i < t->chunks; i++) {
+		struct chunk_view c;
+
+		index_chunk(h->ix, i, &c);
+		t->blobs += c.clen;
+		*(c.codec == CODEC_ZERO ? &t->zero : &t->plain) += (uint64_t)c.blocks << BLOCK_SHIFT;
+	}
+}
+
+static void json_strings(struct buf *b, const char *key, char **v, size_t n)
+{
+	json_open(b, key, '[');
+	for (size_t i = 0; i < n; i++)
+		json_put_str(b, NULL, v[i]);
+	json_close(b, ']');
+}
+
+static void json_layers(struct buf *b, const struct host_image *h)
+{
+	json_open(b, "layers", '[');
+	for (uint32_t i = 0; i < h->img->n_layers; i++) {
+		const struct image_layer *l = &h->img->layers[i];
+		char s[DIGEST_STR_LEN];
+		struct space_view v;
+
+		json_open(b, NULL, '{');
+		json_put_str(b, "digest", digest_str(&l->desc.digest, s));
+		json_put_str(b, "mediaType", l->media_type);
+		json_put_u64(b, "size", l->desc.size);
+		json_put_str(b, "diffId", digest_str(&l->diff_id, s));
+		if (h->img->accel) {
+			index_space(h->ix, i, &v);
+			json_put_str(b, "data", v.has_blob ? digest_str(&v.blob, s) : NULL);
+			json_put_u64(b, "dataSize", v.blob_size);
+			json_put_u64(b, "decodedSize", (uint64_t)v.blocks << BLOCK_SHIFT);
+		}
+		json_close(b, '}');
+	}
+	json_close(b, ']');
+}
+
+static void json_config(struct buf *b, const struct image *img)
+{
+	const struct image_config *c = &img->config;
+
+	json_open(b, "config", '{');
+	json_strings(b, "entrypoint", c->entrypoint, c->n_entrypoint);
+	json_strings(b, "cmd", c->cmd, c->n_cmd);
+	json_strings(b, "env", c->env, c->n_env);
+	json_put_str(b, "user", c->user);
+	json_put_str(b, "workingDir", c->workdir);
+	json_put_str(b, "stopSignal", c->stop_signal);
+	json_close(b, '}');
+}
+
+static void print_json(const char *name, const struct host_image *h)
+{
+	cleanup_buf struct buf b = { 0 };
+	char s[DIGEST_STR_LEN], p[100];
+	struct totals t;
+
+	json_open(&b, NULL, '{');
+	json_put_str(&b, "name", name);
+	json_put_str(&b, "digest", digest_str(&h->img->top.digest, s));
+	json_put_str(&b, "original", digest_str(&h->img->man.digest, s));
+	json_put_str(&b, "accelerated", h->img->accel ? digest_str(&h->img->accel->man.digest, s) : NULL);
+	json_put_str(&b, "platform", platform_str(&h->img->platform, p));
+	json_put_str(&b, "created", h->img->config.created);
+	json_put_u64(&b, "size", image_layers_size(h->img));
+	if (h->img->accel) {
+		count(h, &t);
+		json_put_u64(&b, "entries", index_nodes(h->ix));
+		json_put_u64(&b, "files", t.files);
+		json_put_u64(&b, "acceleratedSize", t.blobs + h->img->accel->boot.size);
+		json_put_u64(&b, "indexSize", h->img->accel->index_size);
+		json_put_u64(&b, "decodedSize", t.plain + t.zero);
+		json_put_u64(&b, "chunks", t.chunks);
+		json_put_u64(&b, "zeroSize", t.zero);
+		json_put_u64(&b, "sharedSize", t.shared);
+	}
+	json_config(&b, h->img);
+	json_layers(&b, h);
+	json_close(&b, '}');
+	puts(buf_str(&b));
+}
+
+static void print_strings(const char *what, char **v, size_t n)
+{
+	if (!n)
+		return;
+	printf("%-13s", what);
+	for (size_t i = 0; i < n; i++)
+		printf(" %s", log_quote(v[i]));
+	putchar('\n');
+}
+
+static void print_text(const char *name, const struct host_image *h)
+{
+	char s[DIGEST_STR_LEN], p[100], a[16], b[16], c[16];
+	const struct image *img = h->img;
+	struct totals t;
+	size_t index_len;
+
+	printf("image         %s\n", name);
+	printf("original      %s\n", digest_str(&img->man.digest, s));
+	printf("accelerated   %s\n", img->accel ? digest_str(&img->accel->man.digest, s) : "no");
+	printf("platform      %s\n", platform_str(&img->platform, p));
+	print_strings("entrypoint", img->config.entrypoint, img->config.n_entrypoint);
+	print_strings("cmd", img->config.cmd, img->config.n_cmd);
+	print_strings("env", img->config.env, img->config.n_env);
+	if (img->config.user)
+		printf("user          %s\n", log_quote(img->config.user));
+	if (img->config.workdir)
+		printf("workdir       %s\n", log_quote(img->config.workdir));
+	printf("layers        %u, %s compressed\n", img->n_layers, human_size(image_layers_size(img), a));
+	if (img->accel) {
+		count(h, &t);
+		printf("entries       %u, of them %llu files\n", index_nodes(h->ix), (unsigned long long)t.files);
+		printf("decoded       %s, and %s of zeros\n", human_size(t.plain, a), human_size(t.zero, b));
+		index_bytes(h->ix, &index_len);
+		printf("data          %s in %u chunks; index %s, decoded %s\n", human_size(t.blobs, a), t.chunks,
+		       human_size(img->accel->index_size, b), human_size(index_len, c));
+		printf("shared        %s of files are stored once only\n", human_size(t.shared, a));
+	}
+	for (uint32_t i = 0; i < img->n_layers; i++)
+		printf("layer %-2u      %s %s\n", i + 1, digest_str(&img->layers[i].desc.digest, s),
+		       human_size(img->layers[i].desc.size, a));
+}
+
+// ---- inspect --files ----
+
+static void print_mode(uint32_t m, char out[static 11])
+{
+	static const char bits[] = "rwxrwxrwx";
+
+	out[0] = S_ISDIR(m) ? 'd' : S_ISLNK(m) ? 'l' : S_ISCHR(m) ? 'c' : S_ISBLK(m) ? 'b' : S_ISFIFO(m) ? 'p' : '-';
+	for (unsigned i = 0; i < 9; i++)
+		out[1 + i] = m & 0400u >> i ? bits[i] : '-';
+	if (m & S_ISUID)
+		out[3] = m & 0100 ? 's' : 'S';
+	if (m & S_ISGID)
+		out[6] = m & 0010 ? 's' : 'S';
+	if (m & S_ISVTX)
+		out[9] = m & 0001 ? 't' : 'T';
+	out[10] = 0;
+}
+
+// Backslash, control bytes and what is not ASCII as \xNN: terminals and scripts get one line per entry, whatever the name.
+static void print_escaped(const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s[i];
+
+		if (c < 0x20 || c >= 0x7f || c == '\\')
+			printf("\\x%02x", c);
+		else
+			putchar(c);
+	}
+}
+
+// One line; names and targets are escaped, so that a line is always a line.
+static void print_entry(const struct index *ix, const char *path, size_t len, uint32_t node)
+{
+	struct attr a;
+	char mode[11], when[32], size[24];
+	struct tm tm;
+	time_t t;
+
+	index_attr(ix, node, &a);
+	print_mode(a.mode, mode);
+	t = (time_t)a.mtime;
+	if (!gmtime_r(&t, &tm) || !strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm))
+		snprintf(when, sizeof when, "%lld", (long long)a.mtime);
+	if (S_ISCHR(a.mode) || S_ISBLK(a.mode))
+		snprintf(size, sizeof size, "%u, %u", a.rdev_major, a.rdev_minor);
+	else
+		snprintf(size, sizeof size, "%llu", (unsigned long long)(S_ISDIR(a.mode) ? 0 : a.size));
+	printf("%s%c %3u %5u %5u %11s %s.%09u ", mode, a.has_xattrs ? '@' : ' ', a.nlink, a.uid, a.gid, size, when, a.mtime_ns);
+	print_escaped(path, len);
+	if (S_ISLNK(a.mode)) {
+		uint32_t n;
+		const char *target = index_symlink(ix, node, &n);
+
+		fputs(" -> ", stdout);
+		print_escaped(target, n);
+	}
+	putchar('\n');
+}
+
+struct level {
+	uint32_t dir, next;
+	size_t path_len;
+};
+
+// Path order, without recursion: one level of state per directory that is open.
+static void print_files(const struct index *ix)
+{
+	struct level stack[FMT_DEPTH_MAX + 2];
+	cleanup_buf struct buf path = { 0 };
+	size_t depth = 0;
+
+	print_entry(ix, "/", 1, 0);
+	stack[depth++] = (struct level){ 0, 0, 0 };
+	while (depth) {
+		struct level *l = &stack[depth - 1];
+		struct dirent_view e;
+
+		if (l->next == index_dir_count(ix, l->dir)) {
+			depth--;
+			continue;
+		}
+		index_dirent(ix, l->dir, l->next++, &e);
+		path.len = l->path_len;
+		buf_add(&path, "/", 1);
+		buf_add(&path, e.name, e.name_len);
+		print_entry(ix, (const char *)path.data, path.len, e.node);
+		if (S_ISDIR(e.type))
+			stack[depth++] = (struct level){ e.node, 0, path.len };
+	}
+}
+
+static int inspect(int argc, char **argv)
+{
+	struct host_image *h;
+	int r;
+
+	if (argc != 1) {
+		warn("inspect takes one IMAGE; try 'fcpull inspect --help'");
+		return EXIT_USAGE;
+	}
+	if (image_opts_finish())
+		return EXIT_USAGE;
+	image_opts.host.metadata_only = !inspect_files;
+	r = host_open(argv[0], &image_opts.host, &h);
+	if (r)
+		return EXIT_FAILURE;
+	if (inspect_files)
+		print_files(h->ix);
+	else if (inspect_json)
+		print_json(h->name, h);
+	else
+		print_text(h->name, h);
+	host_close(h);
+	return 0;
+}
+
+const struct applet applet_inspect = {
+	"inspect", "IMAGE", "say what an image is, and what its acceleration holds", inspect_opts,
+	"Names in --files are escaped as \\xNN where they are not plain ASCII.\n",
+	inspect, false, 0,
+};
+
+// ---- check ----
+
+static const struct opt check_opts[] = { IMAGE_OPT_ROWS, { 0 } };
+
+static int check(int argc, char **argv)
+{
+	struct host_image *h;
+	int64_t n;
+	int r;
+
+	if (argc != 1) {
+		warn("check takes one IMAGE; try 'fcpull check --help'");
+		return EXIT_USAGE;
+	}
+	if (image_opts_finish())
+		return EXIT_USAGE;
+	image_opts.host.metadata_only = true;
+	image_opts.host.must_be_accelerated = true;
+	r = host_open(argv[0], &image_opts.host, &h);
+	if (r)
+		return EXIT_FAILURE;
+	h->img->repo = h->repo;
+	n = compare_forms(h->img, h->ix, image_opts.host.threads);
+	if (n > 0)
+		printf("%lld differences\n", (long long)n);
+	else if (!n)
+		printf("%s: the accelerated form equals the original (%u entries), all digests hold\n", h->name,
+		       index_nodes(h->ix));
+	host_close(h);
+	return n ? EXIT_FAILURE : 0;
+}
+
+const struct applet applet_check = {
+	"check", "IMAGE", "prove that the accelerated form equals the original", check_opts,
+	"Reads both forms whole from where they are, checks every digest, and compares\n"
+	"entry by entry and byte by byte. Prints the first 20 differences. Needs scratch\n"
+	"space for twice the decoded image in $TMPDIR (else /var/tmp).\n",
+	check, false, 0,
+};

@@ -1,0 +1,194 @@
+// fcpull.c - container images that start before they have arrived: the table of verbs
+//
+// Busybox-style: `fcpull VERB`, or the verb by the name that the program was called by (fcpull-mount, mount.fcpull).
+// SPDX-License-Identifier: Apache-2.0
+#include "fcpull.h"
+
+#include <libgen.h>
+#include <signal.h>
+
+#include "log.h"
+
+static const struct applet *const applets[] = {
+	&applet_convert, &applet_inspect, &applet_check, &applet_pull, &applet_mount, &applet_umount, &applet_run,
+};
+
+struct image_opts image_opts;
+
+static int read_password(void)
+{
+	static char line[4096];
+
+	if (!fgets(line, sizeof line, stdin)) {
+		warn("--password-stdin: standard input is empty");
+		return -EINVAL;
+	}
+	line[strcspn(line, "\r\n")] = 0;
+	image_opts.host.net.password = line;
+	return 0;
+}
+
+int image_opts_finish(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (!image_opts.jobs)
+		image_opts.jobs = cpus > 0 ? (uint64_t)cpus : 1;
+	image_opts.host.threads = (unsigned)MIN(image_opts.jobs, (uint64_t)64);
+	if (image_opts.password_stdin && !image_opts.host.net.creds) {
+		warn("--password-stdin needs --creds USER");
+		return -EINVAL;
+	}
+	if (platform_parse(image_opts.platform, &image_opts.host.platform))
+		return -EINVAL;
+	return image_opts.password_stdin ? read_password() : 0;
+}
+
+static const struct applet *find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(applets); i++)
+		if (!strcmp(applets[i]->name, name))
+			return applets[i];
+	return NULL;
+}
+
+// Edit distance is at most one insertion, deletion, change, or swap of neighbours: the usual slips of a finger.
+static bool nearly(const char *a, const char *b)
+{
+	while (*a && *a == *b)
+		a++, b++;
+	if (*a && *b && (!strcmp(a + 1, b + 1) || (a[1] && a[0] == b[1] && a[1] == b[0] && !strcmp(a + 2, b + 2))))
+		return true;
+	return (*a && !strcmp(a + 1, b)) || (*b && !strcmp(a, b + 1));
+}
+
+static int unknown(const char *name)
+{
+	warn("there is no verb %s; 'fcpull help' lists them", log_quote(name));
+	for (size_t i = 0; i < ARRAY_LEN(applets); i++)
+		if (nearly(name, applets[i]->name))
+			warn("did you mean '%s'?", applets[i]->name);
+	return EXIT_USAGE;
+}
+
+static int run_applet(const struct applet *a, int argc, char **argv)
+{
+	int n, r = opt_parse(a, argc, argv, &n);
+
+	if (r)
+		return r > 0 ? 0 : a->usage_code ? a->usage_code : EXIT_USAGE;
+	return a->main(n, argv);
+}
+
+// ---- the program's own options ----
+
+static int help(int argc, char **argv)
+{
+	const struct applet *a = argc > 0 ? find(argv[0]) : NULL;
+
+	if (argc > 0 && !a)
+		return unknown(argv[0]);
+	if (a) {
+		opt_help(a, stdout);
+		return 0;
+	}
+	puts("fcpull " FCPULL_VERSION " - container images that start before they have arrived\n\n"
+	     "usage: fcpull VERB [OPTION]... [ARGUMENT]...\n");
+	for (size_t i = 0; i < ARRAY_LEN(applets); i++)
+		printf("  %-10s %s\n", applets[i]->name, applets[i]->line);
+	puts("\n  fcpull help VERB          options of a verb\n"
+	     "  fcpull --list             the verbs, a line each\n"
+	     "  fcpull --install -s DIR   links fcpull-VERB and mount.fcpull in DIR\n"
+	     "  fcpull --version\n\n"
+	     "examples:\n"
+	     "  fcpull convert registry.example/team/app:1\n"
+	     "  fcpull run registry.example/team/app:1\n"
+	     "  fcpull mount registry.example/team/app:1 /mnt");
+	return 0;
+}
+
+static int list(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(applets); i++)
+		puts(applets[i]->name);
+	return 0;
+}
+
+static int make_link(const char *self, const char *dir, const char *name)
+{
+	cleanup_free char *path = xasprintf("%s/%s", dir, name);
+
+	if (unlink(path) && errno != ENOENT)
+		return warn_errno(-errno, "replace %s", log_quote(path));
+	return symlink(self, path) ? warn_errno(-errno, "make %s", log_quote(path)) : 0;
+}
+
+// --install -s DIR: symbolic links to this binary, as busybox does.
+static int install(int argc, char **argv)
+{
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	int r = 0;
+
+	if (argc != 2 || strcmp(argv[0], "-s")) {
+		warn("usage: fcpull --install -s DIR");
+		return EXIT_USAGE;
+	}
+	if (n < 0)
+		return warn_errno(-errno, "find this program (/proc/self/exe)"), EXIT_FAILURE;
+	self[n] = 0;
+	for (size_t i = 0; i < ARRAY_LEN(applets) && !r; i++) {
+		cleanup_free char *name = xasprintf("fcpull-%s", applets[i]->name);
+
+		r = make_link(self, argv[1], name);
+	}
+	if (!r)
+		r = make_link(self, argv[1], "mount.fcpull");
+	return r ? EXIT_FAILURE : 0;
+}
+
+// "fcpull-mount" and "mount.fcpull" both mean mount.
+static const struct applet *by_program_name(const char *argv0)
+{
+	const char *base = strrchr(argv0, '/');
+
+	base = base ? base + 1 : argv0;
+	if (!strncmp(base, "fcpull-", 7))
+		return find(base + 7);
+	return !strcmp(base, "mount.fcpull") ? &applet_mount : NULL;
+}
+
+static int dispatch(int argc, char **argv)
+{
+	const struct applet *a = by_program_name(argv[0]);
+
+	if (a)
+		return run_applet(a, argc, argv);
+	if (argc < 2) {
+		help(0, NULL);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return help(argc - 2, argv + 2);
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "version"))
+		return puts("fcpull " FCPULL_VERSION) < 0;
+	if (!strcmp(argv[1], "--list"))
+		return list();
+	if (!strcmp(argv[1], "--install"))
+		return install(argc - 2, argv + 2);
+	a = find(argv[1]);
+	return a ? run_applet(a, argc - 1, argv + 1) : unknown(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	r = dispatch(argc, argv);
+	if (fflush(stdout) && !r && errno != EPIPE) {
+		warn_errno(-errno, "write the result");
+		r = EXIT_FAILURE;
+	}
+	return r;
+}

@@ -1,0 +1,69 @@
+// fetch.c - pull: everything of an image into the store
+// SPDX-License-Identifier: Apache-2.0
+#include "fcpull.h"
+#include "log.h"
+#include "progress.h"
+
+static const struct opt pull_opts[] = {
+	{ 0, "original", NULL, "pull the original, even if it is accelerated", opt_flag, &image_opts.host.original, false },
+	IMAGE_OPT_ROWS,
+	{ 0 },
+};
+
+static void add(void *arg, uint64_t bytes)
+{
+	progress_add(arg, bytes);
+}
+
+static uint64_t packed_size(const struct index *ix)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < index_spaces(ix); i++) {
+		struct space_view sp;
+
+		index_space(ix, i, &sp);
+		n += sp.blob_size;
+	}
+	return n;
+}
+
+static int pull(int argc, char **argv)
+{
+	struct host_image *h;
+	struct progress *p;
+	char s[DIGEST_STR_LEN];
+	int r;
+
+	if (argc != 1) {
+		warn("pull takes one IMAGE; try 'fcpull pull --help'");
+		return EXIT_USAGE;
+	}
+	if (image_opts_finish())
+		return EXIT_USAGE;
+	r = host_open(argv[0], &image_opts.host, &h);
+	if (r)
+		return EXIT_FAILURE;
+	r = host_start(h);
+	if (r) {
+		host_close(h);
+		return EXIT_FAILURE;
+	}
+	p = progress_start(h->form, packed_size(h->ix));
+	r = lazy_fetch_all(h->lz, add, p);
+	progress_end(p, r ? "failed" : "complete");
+	if (r)
+		warn("%s was not pulled completely; what has arrived is kept, the same command goes on", h->name);
+	else
+		printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
+	host_close(h);
+	return r ? EXIT_FAILURE : 0;
+}
+
+const struct applet applet_pull = {
+	"pull", "IMAGE", "bring all of an image into the store", pull_opts,
+	"The accelerated form if there is one, else the original; verified either way.\n"
+	"What has arrived stays when it is interrupted; the same command goes on.\n"
+	"The last line of output is NAME@DIGEST.\n",
+	pull, false, 0,
+};

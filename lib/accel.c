@@ -1,0 +1,408 @@
+// accel.c - makes the accelerated form of an image and delivers it
+// SPDX-License-Identifier: Apache-2.0
+#include "accel.h"
+
+#include <fcntl.h>
+
+#include "indexw.h"
+#include "ingest.h"
+#include "json.h"
+#include "log.h"
+#include "progress.h"
+
+struct maker {
+	struct image *img;
+	struct repo *dst;
+	const struct accel_conf *conf;
+	struct index_parts parts;
+	struct desc *data;		// of the layers that have data
+	uint32_t n_data;
+	struct desc boot, index;	// index: of the index section
+	struct digest manifest;		// ours
+	size_t manifest_len;
+	struct accel_stats stats;
+};
+
+// ---- layers ----
+
+static int put_fd(struct maker *m, const struct desc *d, int fd)
+{
+	int r = repo_put_blob(m->dst, d, fd, NULL);
+
+	return r < 0 ? r : 0;
+}
+
+static int place(void *arg, struct content *c)
+{
+	return pack_place(arg, c);
+}
+
+// Compresses a layer's spool into its data blob, uploads it, and records space and chunks.
+static int make_data(struct maker *m, uint32_t i, int spool)
+{
+	const struct image_layer *l = &m->img->layers[i];
+	struct fmt_space *sp = &m->parts.spaces[i];
+	cleanup_fd int out = scratch_file();
+	struct pack *p = pack_new(&m->conf->pack, i);
+	struct desc d;
+	int r = out < 0 ? out : tree_walk_layer(m->parts.tree, place, p);
+
+	if (!r)
+		r = pack_run(p, spool, out);
+	if (!r) {
+		const struct fmt_chunk *c = pack_chunks(p, &sp->chunks);
+
+		buf_add(&m->parts.chunks, c, sp->chunks * sizeof *c);
+		pack_blob(p, &d.digest, &d.size);
+		memcpy(sp->layer, l->desc.digest.b, sizeof sp->layer);
+		memcpy(sp->diff_id, l->diff_id.b, sizeof sp->diff_id);
+		sp->blocks = pack_blocks(p);
+		m->stats.decoded += (uint64_t)sp->blocks << BLOCK_SHIFT;
+		m->stats.chunks += sp->chunks;
+		// a layer without data (only directories, links, zeros) has no blob
+		if (d.size) {
+			sp->blob_size = d.size;
+			memcpy(sp->blob, d.digest.b, sizeof sp->blob);
+			m->data[m->n_data++] = d;
+			m->stats.data += d.size;
+			r = put_fd(m, &d, out);
+		}
+	}
+	pack_free(p);
+	return r;
+}
+
+static int make_layer(struct maker *m, uint32_t i)
+{
+	const struct image_layer *l = &m->img->layers[i];
+	cleanup_fd int spool = scratch_file();
+	char name[DIGEST_STR_LEN];
+	struct ingest in = { .tree = m->parts.tree, .space = i, .spool = spool, .share_lower = true,
+			     .diff_id = &l->diff_id, .name = digest_str(&l->desc.digest, name) };
+	struct stream *blob;
+	int r = spool < 0 ? spool : repo_open_blob(m->img->repo, &l->desc, 0, &blob);
+
+	if (!r)
+		r = ingest_layer(&in, blob);
+	m->stats.shared += in.shared;
+	return r ? r : make_data(m, i, spool);
+}
+
+static int make_layers(struct maker *m)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < m->img->n_layers && !r; i++) {
+		struct image_layer *l = &m->img->layers[i];
+		char what[64], hex[65];
+		struct progress *p;
+
+		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, m->img->n_layers, digest_hex(&l->desc.digest, hex));
+		p = progress_start(what, l->desc.size);
+		r = make_layer(m, i);
+		if (!r)
+			progress_add(p, l->desc.size);
+		progress_end(p, r ? "failed" : "converted");
+	}
+	return r;
+}
+
+// ---- index section, boot blob ----
+
+static int put_bytes(struct maker *m, const void *p, size_t n, struct desc *ret)
+{
+	cleanup_fd int fd = scratch_file();
+	int r = fd < 0 ? fd : pwrite_full(fd, p, n, 0);
+
+	if (r)
+		return fd < 0 ? r : warn_errno(r, "write a scratch file");
+	*ret = (struct desc){ sha256_of(p, n), n };
+	return put_fd(m, ret, fd);
+}
+
+static int make_boot(struct maker *m)
+{
+	cleanup_buf struct buf packed = { 0 };
+	struct index *ix;
+	int r = index_build(&m->parts, &ix);
+
+	if (r)
+		return r;
+	m->stats.nodes = index_nodes(ix);
+	r = index_pack(ix, &packed);
+	index_free(ix);
+	if (r)
+		return r;
+	m->index = (struct desc){ sha256_of(packed.data, packed.len), packed.len };
+	m->stats.boot = packed.len;
+	return put_bytes(m, packed.data, packed.len, &m->boot);
+}
+
+// ---- manifests ----
+
+static void json_desc(struct buf *b, const char *key, const char *media_type, const struct desc *d)
+{
+	char s[DIGEST_STR_LEN];
+
+	json_open(b, key, '{');
+	json_put_str(b, "mediaType", media_type);
+	json_put_str(b, "digest", digest_str(&d->digest, s));
+	json_put_u64(b, "size", d->size);
+}
+
+static void json_boot(struct buf *b, const struct maker *m)
+{
+	char s[DIGEST_STR_LEN], size[24];
+
+	snprintf(size, sizeof size, "%llu", (unsigned long long)m->index.size);
+	json_desc(b, NULL, MT_FCPULL_BOOT, &m->boot);
+	json_open(b, "annotations", '{');
+	json_put_str(b, ANN_INDEX_DIGEST, digest_str(&m->index.digest, s));
+	json_put_str(b, ANN_INDEX_SIZE, size);
+	json_close(b, '}');
+	json_close(b, '}');
+}
+
+static struct desc original_desc(const struct image *img)
+{
+	return (struct desc){ img->man.digest, img->man.len };
+}
+
+static int put_manifest(struct maker *m)
+{
+	cleanup_buf struct buf b = { 0 };
+	struct desc original = original_desc(m->img);
+
+	json_open(&b, NULL, '{');
+	json_put_u64(&b, "schemaVersion", 2);
+	json_put_str(&b, "mediaType", MT_OCI_MANIFEST);
+	json_put_str(&b, "artifactType", MT_FCPULL_IMAGE);
+	json_desc(&b, "config", MT_OCI_CONFIG, &m->img->config_desc);
+	json_close(&b, '}');
+	json_open(&b, "layers", '[');
+	json_boot(&b, m);
+	for (uint32_t i = 0; i < m->n_data; i++) {
+		json_desc(&b, NULL, MT_FCPULL_DATA, &m->data[i]);
+		json_close(&b, '}');
+	}
+	json_close(&b, ']');
+	json_desc(&b, "subject", m->img->man.media_type, &original);
+	json_close(&b, '}');
+	json_close(&b, '}');
+	m->manifest = sha256_of(b.data, b.len);
+	m->manifest_len = b.len;
+	return repo_put_manifest(m->dst, NULL, MT_OCI_MANIFEST, b.data, b.len);
+}
+
+// Our entry: a platform that nobody has keeps other clients from choosing it (as build attestations do).
+static void json_our_entry(struct buf *b, const struct maker *m)
+{
+	struct desc d = { m->manifest, m->manifest_len };
+	char s[DIGEST_STR_LEN];
+
+	json_desc(b, NULL, MT_OCI_MANIFEST, &d);
+	json_put_str(b, "artifactType", MT_FCPULL_IMAGE);
+	json_open(b, "platform", '{');
+	json_put_str(b, "architecture", "unknown");
+	json_put_str(b, "os", "unknown");
+	json_close(b, '}');
+	json_open(b, "annotations", '{');
+	json_put_str(b, ANN_ORIGINAL, digest_str(&m->img->man.digest, s));
+	json_close(b, '}');
+	json_close(b, '}');
+}
+
+static void json_original_entry(struct buf *b, const struct image *img)
+{
+	struct desc d = original_desc(img);
+
+	json_desc(b, NULL, img->man.media_type, &d);
+	json_open(b, "platform", '{');
+	json_put_str(b, "architecture", img->platform.arch);
+	json_put_str(b, "os", img->platform.os);
+	if (*img->platform.variant)
+		json_put_str(b, "variant", img->platform.variant);
+	json_close(b, '}');
+	json_close(b, '}');
+}
+
+static bool has_digest(yyjson_val *manifests, const char *digest)
+{
+	yyjson_arr_iter it;
+	yyjson_val *v;
+
+	yyjson_arr_iter_init(manifests, &it);
+	while ((v = yyjson_arr_iter_next(&it))) {
+		const char *d = json_str(v, "digest");
+
+		if (d && !strcmp(d, digest))
+			return true;
+	}
+	return false;
+}
+
+// An accelerated form is left out when it is of the image that is converted now, or of none that the index still lists.
+static bool keep_entry(yyjson_val *manifests, yyjson_val *v, const char *original)
+{
+	const char *type = json_str(v, "artifactType"), *of = json_str(json_obj(v, "annotations"), ANN_ORIGINAL);
+
+	if (!type || strcmp(type, MT_FCPULL_IMAGE))
+		return true;
+	return of && strcmp(of, original) && has_digest(manifests, of);
+}
+
+static int json_kept_entries(struct buf *b, yyjson_val *manifests, const char *original)
+{
+	yyjson_arr_iter it;
+	yyjson_val *v;
+	int r = 0;
+
+	yyjson_arr_iter_init(manifests, &it);
+	while (!r && (v = yyjson_arr_iter_next(&it)))
+		if (keep_entry(manifests, v, original))
+			r = json_put_val(b, NULL, v);
+	return r;
+}
+
+// The index that was there, with our entry: all members are kept as they are.
+static int json_extend_index(struct buf *b, const struct maker *m, yyjson_val *root)
+{
+	char original[DIGEST_STR_LEN];
+	yyjson_obj_iter it;
+	yyjson_val *k;
+	int r = 0;
+
+	digest_str(&m->img->man.digest, original);
+	yyjson_obj_iter_init(root, &it);
+	while (!r && (k = yyjson_obj_iter_next(&it))) {
+		const char *key = yyjson_get_str(k);
+		yyjson_val *v = yyjson_obj_iter_get_val(k);
+
+		if (!strcmp(key, "mediaType") || !strcmp(key, "schemaVersion"))
+			continue;
+		if (strcmp(key, "manifests")) {
+			r = json_put_val(b, key, v);
+			continue;
+		}
+		json_open(b, key, '[');
+		r = json_kept_entries(b, v, original);
+		json_our_entry(b, m);
+		json_close(b, ']');
+	}
+	return r;
+}
+
+static int make_index_json(struct buf *b, const struct maker *m)
+{
+	cleanup_json yyjson_doc *doc = NULL;
+	const struct manifest *top = &m->img->top;
+	int r = 0;
+
+	json_open(b, NULL, '{');
+	json_put_u64(b, "schemaVersion", 2);
+	json_put_str(b, "mediaType", MT_OCI_INDEX);
+	if (m->conf->same_place && m->img->top_is_index) {
+		r = json_parse(top->bytes, top->len, m->dst->name, &doc);
+		if (!r)
+			r = json_extend_index(b, m, json_root(doc));
+	} else {
+		json_open(b, "manifests", '[');
+		json_original_entry(b, m->img);
+		json_our_entry(b, m);
+		json_close(b, ']');
+	}
+	json_close(b, '}');
+	return r;
+}
+
+// ---- delivery ----
+
+// A scratch copy of a blob of the original, for upload elsewhere.
+static int copy_blob(struct maker *m, const struct desc *d)
+{
+	cleanup_fd int fd = -1;
+	cleanup_stream struct stream *s = NULL;
+	cleanup_free uint8_t *buf = xmalloc(1 << 18);
+	uint64_t off = 0;
+	ssize_t n;
+	int r = repo_has_blob(m->dst, d);
+
+	if (r)
+		return r < 0 ? r : 0;
+	fd = scratch_file();
+	r = fd < 0 ? fd : repo_open_blob(m->img->repo, d, 0, &s);
+	while (!r && (n = stream_read(s, buf, 1 << 18)) != 0) {
+		r = n < 0 ? (int)n : pwrite_full(fd, buf, (size_t)n, off);
+		off += n > 0 ? (uint64_t)n : 0;
+	}
+	if (r)
+		return r;
+	r = repo_put_blob(m->dst, d, fd, m->conf->mount_from);
+	return r < 0 ? r : 0;
+}
+
+static int copy_original(struct maker *m)
+{
+	const struct image *img = m->img;
+	int r = copy_blob(m, &img->config_desc);
+
+	for (uint32_t i = 0; i < img->n_layers && !r; i++)
+		r = copy_blob(m, &img->layers[i].desc);
+	return r ? r : repo_put_manifest(m->dst, NULL, img->man.media_type, img->man.bytes, img->man.len);
+}
+
+// The tag may have moved while we worked: then our index would bring an old image back.
+static int still_there(struct maker *m)
+{
+	struct manifest now = { 0 };
+	int r = repo_get_manifest(m->dst, m->conf->tag, &now);
+
+	if (!r && !digest_equal(&now.digest, &m->img->top.digest))
+		r = warn_errno(-ECANCELED, "%s: %s was moved to another image during the conversion; run it again", m->dst->name,
+			       m->conf->tag);
+	else if (r == -ENOENT)
+		r = warn_errno(r, "%s: %s was removed during the conversion", m->dst->name, m->conf->tag);
+	manifest_fini(&now);
+	return r;
+}
+
+static int deliver(struct maker *m, struct digest *ret)
+{
+	cleanup_buf struct buf b = { 0 };
+	// a single manifest under a tag of the same place must be kept by digest when the tag becomes an index
+	int r = m->conf->same_place ? 0 : copy_original(m);
+
+	if (!r)
+		r = put_manifest(m);
+	if (!r)
+		r = make_index_json(&b, m);
+	if (!r && m->conf->same_place)
+		r = still_there(m);
+	if (!r)
+		r = repo_put_manifest(m->dst, m->conf->tag, MT_OCI_INDEX, b.data, b.len);
+	if (!r)
+		*ret = sha256_of(b.data, b.len);
+	return r;
+}
+
+int accel_make(struct image *img, struct repo *dst, const struct accel_conf *conf, struct digest *ret,
+	       struct accel_stats *ret_stats)
+{
+	struct maker m = { .img = img, .dst = dst, .conf = conf };
+	int r;
+
+	m.parts = (struct index_parts){ .original = img->man.digest, .config = img->config_desc.digest, .n_spaces = img->n_layers };
+	m.parts.tree = tree_new();
+	m.parts.spaces = xcalloc(img->n_layers, sizeof *m.parts.spaces);
+	m.data = xcalloc(img->n_layers, sizeof *m.data);
+	m.stats.original = image_layers_size(img);
+	r = make_layers(&m);
+	if (!r)
+		r = make_boot(&m);
+	if (!r)
+		r = deliver(&m, ret);
+	index_parts_fini(&m.parts);
+	free(m.data);
+	*ret_stats = m.stats;
+	return r;
+}

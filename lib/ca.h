@@ -1,0 +1,19 @@
+// ca.h - whom TLS trusts: the system's certificate authorities, wherever this system keeps them
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CA_H
+#define CA_H
+
+#include "base.h"
+
+struct ca {
+	char *pem;		// a bundle, or NULL
+	size_t pem_len;
+	char *dir;		// a directory of certificates, or NULL
+};
+// file (from --cacert) if not NULL; else $SSL_CERT_FILE and $SSL_CERT_DIR, else $CURL_CA_BUNDLE, else the first of the places
+// where distributions keep a bundle. What was named must be readable: -errno logged. When nothing was named and none is there, both
+// fields are NULL and the result is 0: plain http needs no authority.
+int ca_load(const char *file, struct ca *ret) must_check;
+void ca_fini(struct ca *ca);
+
+#endif

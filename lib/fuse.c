@@ -1,0 +1,790 @@
+// fuse.c - the FUSE kernel protocol on a raw /dev/fuse descriptor
+//
+// Threads. fuse_serve() reads requests with `threads` threads, the caller's included, and starts one more, the watcher
+// (below). Replies to data that is not here come from the threads of whoever fetches it, by fuse_later_end(). The only
+// blockers are read(2) of the descriptor, and fuse_later_new() when FUSE_LATERS_MAX replies are outstanding.
+//
+// All threads share one open file. FUSE_DEV_IOC_CLONE would give each its own list of unanswered requests, but the
+// kernel fails the requests on such a list when that file is closed (fuse_dev_release): a dead process's requests could not be
+// answered by its successor. On two
+// cores both ways serve 100-190 thousand reads of 4 KiB a second, and their difference is lost in the noise.
+//
+// Later replies. Each takes a record with a buffer of FUSE_IO_MAX bytes out of one reservation of address space: nothing is
+// allocated while serving, and memory is used only by buffers that hold data. A freed buffer keeps its pages
+// if fewer than LATERS_HOT free ones do. The number of requests under way is bounded by the kernel: MAX_BACKGROUND
+// read-ahead requests, and one for each thread that waits for a page of its own.
+//
+// Interrupts. The kernel sends INTERRUPT for the first signal that hits a waiting task, fatal or not, and nothing for a later
+// SIGKILL (request_wait_answer: "Any signal may interrupt this", then "Wait it out"). To answer each with EINTR would be wrong: a page
+// fault would become SIGBUS because a timer went off. To answer none would leave killed tasks unkillable until the network
+// comes back. So the watcher looks at the tasks of interrupted requests, a few times a second, and answers for those that are dying.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse.h"
+
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "log.h"
+
+#define MINOR_LEAST 23		// the first that has today's fuse_init_out
+#define MINOR_KNOWN 38
+#define MAX_READAHEAD (1u << 20)
+// Requests beyond it wait in the kernel, those for data that is here behind those for data that is not: so it is large.
+#define MAX_BACKGROUND 1024
+#define CONGESTION 768		// from here on the kernel leaves out speculative read-ahead
+#define LATERS_LEAST 64
+#define LATERS_HOT 8
+#define LATER_NONE UINT32_MAX
+#define MISSED 16
+#define WATCH_MS 200
+#define THREADS_MAX 64
+#define STACK_SIZE (256u << 10)
+#define NOTIFY_RESEND 7		// FUSE_NOTIFY_RESEND, since 7.40
+
+// Not FUSE_ASYNC_DIO: a reader of O_DIRECT would wait unkillably (fuse_direct_IO: wait_for_completion).
+#define WANTED (FUSE_ASYNC_READ | FUSE_EXPORT_SUPPORT | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | \
+	FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_ABORT_ERROR | FUSE_MAX_PAGES | \
+	FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA)
+
+struct fuse {
+	int fd;
+	const struct fuse_fs *fs;
+	// Set by INIT, which the kernel sends first and alone; false on a connection taken over: then the answers that cost
+	// a request more, but are always right.
+	bool no_open, no_opendir;
+	int init_error;
+	uint8_t *bufs;		// laters_max of FUSE_IO_MAX, then one for each thread
+	size_t bufs_len;
+	uint32_t laters_max;
+	struct fuse_later *laters;
+	pthread_mutex_t lock;	// for all below, and the records
+	pthread_cond_t freed;	// a record has been given back
+	pthread_cond_t watch;	// an interrupt has come, or the end
+	uint32_t hot, cold;	// heads of the lists of free records, with pages and without
+	uint32_t hot_count;
+	uint32_t high;		// records below it have been in use before
+	uint32_t in_use;
+	uint32_t interrupted;	// of these
+	uint64_t missed[MISSED];	// requests interrupted before they had a record
+	uint32_t missed_next;
+	bool ending;
+};
+
+// ---- mounting ----
+
+// Of fsconfig(2), fsmount(2), move_mount(2). <linux/mount.h> clashes with some C libraries' <sys/mount.h>, and this one
+// with base.h: it has a BLOCK_SIZE of 1024. Not mnt.c's functions: those need Linux 5.12 and name the source themselves.
+enum { SET_FLAG = 0, SET_STRING = 1, CMD_CREATE = 6 };
+enum { OPEN_CLOEXEC = 1 };
+enum { ATTR_RDONLY = 1, ATTR_NOSUID = 2, ATTR_NODEV = 4 };	// the same as mount(2)'s flags
+enum { FROM_EMPTY_PATH = 0x04, TO_EMPTY_PATH = 0x40 };
+#define CONFIG_MAX_STRING 255	// strndup_user(_value, 256) in fsconfig(2)
+
+struct mount_text {
+	char fd[12], user[12], group[12], max_read[12];
+	char source[CONFIG_MAX_STRING + 1];
+};
+
+static void mount_text_init(struct mount_text *t, int fd, const char *source)
+{
+	snprintf(t->fd, sizeof t->fd, "%d", fd);
+	snprintf(t->user, sizeof t->user, "%u", (unsigned)getuid());
+	snprintf(t->group, sizeof t->group, "%u", (unsigned)getgid());
+	snprintf(t->max_read, sizeof t->max_read, "%u", FUSE_IO_MAX);
+	snprintf(t->source, sizeof t->source, "%s", source);
+}
+
+static int device_open(int *ret_fd)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0) {
+		*ret_fd = fd;
+		return 0;
+	}
+	int r = -errno;
+	if (r == -EACCES || r == -EPERM)
+		return warn_errno(r, "open /dev/fuse (needs root, and in a container: --device /dev/fuse)");
+	return warn_errno(r, "open /dev/fuse (try: modprobe fuse; in a container: --device /dev/fuse)");
+}
+
+static int superblock_config(int fs, const struct mount_text *t, const char *subtype)
+{
+	const struct {
+		const char *key, *value;
+	} opts[] = {
+		{ "source", t->source },
+		{ "subtype", subtype },
+		{ "fd", t->fd },
+		{ "rootmode", "40000" },
+		{ "user_id", t->user },
+		{ "group_id", t->group },
+		{ "max_read", t->max_read },
+		{ "default_permissions", NULL },
+		{ "allow_other", NULL },
+		{ "ro", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(opts); i++) {
+		unsigned cmd = opts[i].value ? SET_STRING : SET_FLAG;
+
+		if (syscall(SYS_fsconfig, fs, cmd, opts[i].key, opts[i].value, 0L))
+			return -errno;
+	}
+	return syscall(SYS_fsconfig, fs, CMD_CREATE, NULL, NULL, 0L) ? -errno : 0;
+}
+
+static unsigned mount_attrs(const struct fuse_mount_opts *o)
+{
+	return ATTR_RDONLY | (o->suid ? 0u : ATTR_NOSUID) | (o->dev ? 0u : ATTR_NODEV);
+}
+
+// By descriptors alone, so that no path is walked twice.
+static int mount_by_fd(int target, const struct mount_text *t, const struct fuse_mount_opts *o)
+{
+	cleanup_fd int fs = (int)syscall(SYS_fsopen, "fuse", OPEN_CLOEXEC);
+
+	if (fs < 0)
+		return -errno;
+	int r = superblock_config(fs, t, o->subtype);
+	if (r)
+		return r;
+	cleanup_fd int mnt = (int)syscall(SYS_fsmount, fs, OPEN_CLOEXEC, mount_attrs(o));
+	if (mnt < 0)
+		return -errno;
+	if (syscall(SYS_move_mount, mnt, "", target, "", FROM_EMPTY_PATH | TO_EMPTY_PATH))
+		return -errno;
+	return 0;
+}
+
+// Before Linux 5.2.
+static int mount_by_path(int target, const struct mount_text *t, const struct fuse_mount_opts *o)
+{
+	char type[64], path[32], data[192];
+
+	snprintf(type, sizeof type, "fuse.%s", o->subtype);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", target);
+	snprintf(data, sizeof data, "fd=%s,rootmode=40000,user_id=%s,group_id=%s,max_read=%s,default_permissions,allow_other",
+		 t->fd, t->user, t->group, t->max_read);
+	return syscall(SYS_mount, t->source, path, type, (unsigned long)mount_attrs(o), data) ? -errno : 0;
+}
+
+int fuse_mount(const char *dir, const struct fuse_mount_opts *o, int *ret_fd)
+{
+	cleanup_fd int target = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct mount_text text;
+
+	if (target < 0)
+		return warn_errno(-errno, "open mount point '%s'", dir);
+	cleanup_fd int fd = -1;
+	int r = device_open(&fd);
+	if (r)
+		return r;
+	mount_text_init(&text, fd, o->source);
+	r = mount_by_fd(target, &text, o);
+	// EPERM too: a container's system call filter may let pass only what is older
+	if (r == -ENOSYS || r == -EPERM)
+		r = mount_by_path(target, &text, o);
+	if (r == -EPERM)
+		return warn_errno(r, "mount on '%s' (needs root: CAP_SYS_ADMIN)", dir);
+	if (r == -ENODEV)
+		return warn_errno(r, "mount on '%s' (this kernel has no FUSE; try: modprobe fuse)", dir);
+	if (r)
+		return warn_errno(r, "mount on '%s'", dir);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+int fuse_resend(int fd)
+{
+	struct fuse_out_header h = { .len = sizeof h, .error = NOTIFY_RESEND };
+
+	return write(fd, &h, sizeof h) < 0 ? -errno : 0;
+}
+
+// ---- replies ----
+
+// The one writer of replies. What fails here cannot be reported to the kernel in another way.
+static void fuse_send(const struct fuse *f, uint64_t unique, int error, const void *data, size_t len)
+{
+	size_t body = error ? 0 : len;
+	struct fuse_out_header h = { .len = (uint32_t)(sizeof h + body), .error = error, .unique = unique };
+	struct iovec iov[] = { { &h, sizeof h }, { (void *)(uintptr_t)data, body } };
+
+	if (writev(f->fd, iov, body ? 2 : 1) >= 0)
+		return;
+	// ENOENT: aborted meanwhile; ENODEV: unmounted; EPERM: no longer connected
+	if (errno != ENOENT && errno != ENODEV && errno != EPERM)
+		warn_errno(-errno, "fuse: reply to request %llu", (unsigned long long)unique);
+}
+
+// ---- later replies ----
+
+static int laters_init(struct fuse *f, unsigned threads)
+{
+	f->hot = f->cold = LATER_NONE;
+	// where address space is counted as memory (vm.overcommit_memory = 2), be content with less
+	for (uint32_t n = FUSE_LATERS_MAX; n >= LATERS_LEAST; n /= 2) {
+		size_t len = ((size_t)n + threads) * FUSE_IO_MAX;
+		void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (p == MAP_FAILED)
+			continue;
+		f->bufs = p;
+		f->bufs_len = len;
+		f->laters_max = n;
+		f->laters = calloc(n, sizeof *f->laters);
+		return f->laters ? 0 : -ENOMEM;
+	}
+	return -ENOMEM;
+}
+
+static void laters_fini(struct fuse *f)
+{
+	free(f->laters);
+	if (f->bufs)
+		munmap(f->bufs, f->bufs_len);
+}
+
+// A free record, those with pages first; LATER_NONE when all are in use.
+static uint32_t later_take(struct fuse *f)
+{
+	uint32_t i = f->hot;
+
+	if (i != LATER_NONE) {
+		f->hot = f->laters[i].next;
+		f->hot_count--;
+	} else if ((i = f->cold) != LATER_NONE) {
+		f->cold = f->laters[i].next;
+	} else if (f->high < f->laters_max) {
+		i = f->high++;
+	}
+	return i;
+}
+
+// Whether the request was interrupted before it had a record: another thread may have read the INTERRUPT already.
+static bool missed_take(struct fuse *f, uint64_t unique)
+{
+	for (size_t i = 0; i < MISSED; i++)
+		if (f->missed[i] == unique) {
+			f->missed[i] = 0;
+			return true;
+		}
+	return false;
+}
+
+static void later_interrupt(struct fuse *f, struct fuse_later *l)
+{
+	if (l->interrupted)
+		return;
+	l->interrupted = true;
+	f->interrupted++;
+	pthread_cond_signal(&f->watch);
+}
+
+struct fuse_later *fuse_later_new(struct fuse *f, const struct fuse_request *rq)
+{
+	pthread_mutex_lock(&f->lock);
+	uint32_t i;
+	while ((i = later_take(f)) == LATER_NONE)
+		pthread_cond_wait(&f->freed, &f->lock);
+	struct fuse_later *l = &f->laters[i];
+	l->buf = f->bufs + (size_t)i * FUSE_IO_MAX;
+	l->fuse = f;
+	l->unique = rq->unique;
+	l->pid = rq->pid;
+	l->in_use = true;
+	l->interrupted = false;
+	atomic_store(&l->answered, false);
+	f->in_use++;
+	if (missed_take(f, rq->unique))
+		later_interrupt(f, l);
+	pthread_mutex_unlock(&f->lock);
+	return l;
+}
+
+static void later_free(struct fuse *f, struct fuse_later *l)
+{
+	uint32_t i = (uint32_t)(l - f->laters);
+
+	pthread_mutex_lock(&f->lock);
+	bool keep = f->hot_count < LATERS_HOT;
+	if (keep) {
+		f->hot_count++;
+	} else {
+		pthread_mutex_unlock(&f->lock);
+		madvise(l->buf, FUSE_IO_MAX, MADV_DONTNEED);
+		pthread_mutex_lock(&f->lock);
+	}
+	uint32_t *head = keep ? &f->hot : &f->cold;
+	l->next = *head;
+	*head = i;
+	l->in_use = false;
+	f->interrupted -= l->interrupted;
+	f->in_use--;
+	// under the lock: the last one to be freed lets fuse_serve() return, and f with it
+	pthread_cond_broadcast(&f->freed);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fuse_later_end(struct fuse_later *l, int error, size_t len)
+{
+	struct fuse *f = l->fuse;
+
+	if (!atomic_exchange(&l->answered, true))
+		fuse_send(f, l->unique, error, l->buf, len);
+	later_free(f, l);
+}
+
+// ---- interrupts ----
+
+// Whether SIGKILL is pending for thread tid: the kernel adds it to each thread of a process that is to die of whatever cause
+// (complete_signal, zap_other_threads). Field 31 of /proc/TID/stat, the thread's own pending signals, shows it.
+static bool task_dying(uint32_t tid)
+{
+	char path[32], text[1024];
+
+	snprintf(path, sizeof path, "/proc/%u/stat", tid);
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, text, sizeof text - 1);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	char *p = strrchr(text, ')');	// the name before it may hold anything; field 3 follows
+	for (int field = 2; p && field < 31; field++)
+		p = strchr(p + 1, ' ');
+	return p && (strtoull(p, NULL, 10) & 1ull << (SIGKILL - 1));
+}
+
+// The next interrupted record that is not answered, from *i on.
+static bool watch_next(struct fuse *f, uint32_t *i, uint64_t *ret_unique, uint32_t *ret_pid)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&f->lock);
+	for (; *i < f->high && !found; ++*i) {
+		const struct fuse_later *l = &f->laters[*i];
+
+		if (!l->in_use || !l->interrupted || l->pid == 0 || atomic_load(&l->answered))
+			continue;
+		*ret_unique = l->unique;
+		*ret_pid = l->pid;
+		found = true;
+	}
+	pthread_mutex_unlock(&f->lock);
+	return found;
+}
+
+static void watch_scan(struct fuse *f)
+{
+	uint64_t unique;
+	uint32_t pid;
+
+	for (uint32_t i = 0; watch_next(f, &i, &unique, &pid);) {
+		if (!task_dying(pid))
+			continue;
+		struct fuse_later *l = &f->laters[i - 1];
+		// it may have ended, and another taken its place
+		pthread_mutex_lock(&f->lock);
+		bool mine = l->in_use && l->unique == unique && !atomic_exchange(&l->answered, true);
+		pthread_mutex_unlock(&f->lock);
+		if (mine)
+			fuse_send(f, unique, -EINTR, NULL, 0);
+	}
+}
+
+static void *watch_thread(void *arg)
+{
+	struct fuse *f = arg;
+
+	prctl(PR_SET_NAME, "fuse-watch");
+	pthread_mutex_lock(&f->lock);
+	while (!f->ending) {
+		if (f->interrupted == 0) {
+			pthread_cond_wait(&f->watch, &f->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&f->lock);
+		watch_scan(f);
+		pthread_mutex_lock(&f->lock);
+		struct timespec t;
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		t.tv_nsec += WATCH_MS * 1000000L;
+		t.tv_sec += t.tv_nsec / 1000000000L;
+		t.tv_nsec %= 1000000000L;
+		if (!f->ending)
+			pthread_cond_timedwait(&f->watch, &f->lock, &t);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return NULL;
+}
+
+// ---- requests that are the protocol's own business ----
+
+static int op_init(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
+{
+	const struct fuse_init_in *in = rq->arg;	// its first 16 bytes; the rest came with 7.36
+	struct fuse_init_out *out = (void *)rp->buf;
+	uint32_t want = WANTED | (f->fs->acl ? FUSE_POSIX_ACL : 0u);
+
+	rp->len = sizeof *out;
+	memset(out, 0, sizeof *out);
+	out->major = FUSE_KERNEL_VERSION;
+	out->minor = MIN(in->minor, (uint32_t)MINOR_KNOWN);
+	if (in->major > FUSE_KERNEL_VERSION)	// the kernel will ask again, in our version
+		return 0;
+	if (in->major < FUSE_KERNEL_VERSION || in->minor < MINOR_LEAST) {
+		f->init_error = warn_errno(-EPROTO, "fuse: the kernel speaks %u.%u, needed is %d.%d (Linux 3.15) or later",
+					   in->major, in->minor, FUSE_KERNEL_VERSION, MINOR_LEAST);
+		return f->init_error;
+	}
+	out->flags = in->flags & want;
+	out->max_readahead = MIN(in->max_readahead, MAX_READAHEAD);
+	out->max_background = MAX_BACKGROUND;
+	out->congestion_threshold = CONGESTION;
+	out->max_write = 4096;			// the least there is
+	out->time_gran = 1;
+	out->max_pages = FUSE_IO_MAX / 4096;
+	f->no_open = in->flags & FUSE_NO_OPEN_SUPPORT;
+	f->no_opendir = in->flags & FUSE_NO_OPENDIR_SUPPORT;
+	debug("fuse: protocol 7.%u, kernel offers %#x, taken %#x", in->minor, in->flags, out->flags);
+	return 0;
+}
+
+// ENOSYS, once, makes the kernel open without asking, with exactly these flags (FUSE_NO_OPEN_SUPPORT).
+static int reply_open(bool none, uint32_t flags, struct fuse_reply *rp)
+{
+	struct fuse_open_out out = { .open_flags = flags };
+
+	if (none)
+		return -ENOSYS;
+	memcpy(rp->buf, &out, sizeof out);
+	rp->len = sizeof out;
+	return 0;
+}
+
+static int op_open(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
+{
+	(void)rq;
+	return reply_open(f->no_open, FOPEN_KEEP_CACHE, rp);
+}
+
+static int op_opendir(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
+{
+	(void)rq;
+	return reply_open(f->no_opendir, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR, rp);
+}
+
+static int op_interrupt(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
+{
+	const struct fuse_interrupt_in *in = rq->arg;
+	bool found = false;
+
+	(void)rp;
+	pthread_mutex_lock(&f->lock);
+	for (uint32_t i = 0; i < f->high && !found; i++) {
+		struct fuse_later *l = &f->laters[i];
+
+		found = l->in_use && l->unique == in->unique;
+		if (found)
+			later_interrupt(f, l);
+	}
+	if (!found)
+		f->missed[f->missed_next++ % MISSED] = in->unique;
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
+// ---- the protocol table ----
+
+enum {
+	NODE = 1,		// is about an existing node
+	NAME = 2,		// one name follows the struct
+	NO_REPLY = 4,
+};
+
+struct fuse_op {
+	const char *name;
+	uint16_t least;		// bytes of its struct that it must have
+	uint8_t what;
+	int16_t answer;		// where there is no handler
+	int (*own)(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp);
+};
+
+// Minimum sizes are given where the struct is looked at. Forgetting is free: node ids are fixed. RELEASE and the like are not
+// refused, for an old kernel sends them. The rest is answered so that the kernel does not ask again: ENOSYS to
+// FLUSH, FSYNC, ACCESS, POLL, LSEEK, STATX and locks means "do it yourself"; what would write is EROFS, though the
+// kernel refuses it before it comes here.
+static const struct fuse_op op_table[FUSE_OPCODES] = {
+	[FUSE_LOOKUP] = { "LOOKUP", 0, NODE | NAME, -ENOSYS, NULL },
+	[FUSE_FORGET] = { "FORGET", 0, NO_REPLY, 0, NULL },
+	[FUSE_GETATTR] = { "GETATTR", 0, NODE, -ENOSYS, NULL },
+	[FUSE_SETATTR] = { "SETATTR", 0, 0, -EROFS, NULL },
+	[FUSE_READLINK] = { "READLINK", 0, NODE, -ENOSYS, NULL },
+	[FUSE_SYMLINK] = { "SYMLINK", 0, 0, -EROFS, NULL },
+	[FUSE_MKNOD] = { "MKNOD", 0, 0, -EROFS, NULL },
+	[FUSE_MKDIR] = { "MKDIR", 0, 0, -EROFS, NULL },
+	[FUSE_UNLINK] = { "UNLINK", 0, 0, -EROFS, NULL },
+	[FUSE_RMDIR] = { "RMDIR", 0, 0, -EROFS, NULL },
+	[FUSE_RENAME] = { "RENAME", 0, 0, -EROFS, NULL },
+	[FUSE_LINK] = { "LINK", 0, 0, -EROFS, NULL },
+	[FUSE_OPEN] = { "OPEN", 0, NODE, 0, op_open },
+	[FUSE_READ] = { "READ", sizeof(struct fuse_read_in), NODE, -ENOSYS, NULL },
+	[FUSE_WRITE] = { "WRITE", 0, 0, -EROFS, NULL },
+	[FUSE_STATFS] = { "STATFS", 0, 0, -ENOSYS, NULL },
+	[FUSE_RELEASE] = { "RELEASE", 0, 0, 0, NULL },
+	[FUSE_FSYNC] = { "FSYNC", 0, 0, -ENOSYS, NULL },
+	[FUSE_SETXATTR] = { "SETXATTR", 0, 0, -EROFS, NULL },
+	[FUSE_GETXATTR] = { "GETXATTR", sizeof(struct fuse_getxattr_in), NODE | NAME, -ENOSYS, NULL },
+	[FUSE_LISTXATTR] = { "LISTXATTR", sizeof(struct fuse_getxattr_in), NODE, -ENOSYS, NULL },
+	[FUSE_REMOVEXATTR] = { "REMOVEXATTR", 0, 0, -EROFS, NULL },
+	[FUSE_FLUSH] = { "FLUSH", 0, 0, -ENOSYS, NULL },
+	[FUSE_INIT] = { "INIT", 16, 0, 0, op_init },
+	[FUSE_OPENDIR] = { "OPENDIR", 0, NODE, 0, op_opendir },
+	[FUSE_READDIR] = { "READDIR", sizeof(struct fuse_read_in), NODE, -ENOSYS, NULL },
+	[FUSE_RELEASEDIR] = { "RELEASEDIR", 0, 0, 0, NULL },
+	[FUSE_FSYNCDIR] = { "FSYNCDIR", 0, 0, -ENOSYS, NULL },
+	[FUSE_GETLK] = { "GETLK", 0, 0, -ENOSYS, NULL },
+	[FUSE_SETLK] = { "SETLK", 0, 0, -ENOSYS, NULL },
+	[FUSE_SETLKW] = { "SETLKW", 0, 0, -ENOSYS, NULL },
+	[FUSE_ACCESS] = { "ACCESS", 0, 0, -ENOSYS, NULL },
+	[FUSE_CREATE] = { "CREATE", 0, 0, -EROFS, NULL },
+	[FUSE_INTERRUPT] = { "INTERRUPT", sizeof(struct fuse_interrupt_in), NO_REPLY, 0, op_interrupt },
+	[FUSE_BMAP] = { "BMAP", 0, 0, -ENOSYS, NULL },
+	[FUSE_DESTROY] = { "DESTROY", 0, 0, 0, NULL },
+	[FUSE_IOCTL] = { "IOCTL", 0, 0, -ENOTTY, NULL },
+	[FUSE_POLL] = { "POLL", 0, 0, -ENOSYS, NULL },
+	[FUSE_NOTIFY_REPLY] = { "NOTIFY_REPLY", 0, NO_REPLY, 0, NULL },
+	[FUSE_BATCH_FORGET] = { "BATCH_FORGET", 0, NO_REPLY, 0, NULL },
+	[FUSE_FALLOCATE] = { "FALLOCATE", 0, 0, -EROFS, NULL },
+	[FUSE_READDIRPLUS] = { "READDIRPLUS", sizeof(struct fuse_read_in), NODE, -ENOSYS, NULL },
+	[FUSE_RENAME2] = { "RENAME2", 0, 0, -EROFS, NULL },
+	[FUSE_LSEEK] = { "LSEEK", 0, 0, -ENOSYS, NULL },
+	[FUSE_COPY_FILE_RANGE] = { "COPY_FILE_RANGE", 0, 0, -EROFS, NULL },
+	[FUSE_SETUPMAPPING] = { "SETUPMAPPING", 0, 0, -ENOSYS, NULL },
+	[FUSE_REMOVEMAPPING] = { "REMOVEMAPPING", 0, 0, -ENOSYS, NULL },
+	[FUSE_SYNCFS] = { "SYNCFS", 0, 0, -ENOSYS, NULL },
+	[FUSE_TMPFILE] = { "TMPFILE", 0, 0, -EROFS, NULL },
+	[FUSE_OPCODES - 1] = { "STATX", 0, 0, -ENOSYS, NULL },
+};
+
+// What every read-like opcode asks for must fit into the buffer of a reply: a shorter one would mean the end of the file, and
+// the kernel would believe it (fuse_short_read).
+static bool reads(uint32_t opcode)
+{
+	return opcode == FUSE_READ || opcode == FUSE_READDIR || opcode == FUSE_READDIRPLUS;
+}
+
+int fuse_request_check(const void *msg, size_t len, uint64_t nodes, struct fuse_request *ret)
+{
+	const struct fuse_in_header *h = msg;
+
+	if (len < sizeof *h || h->len != len)
+		return -EBADMSG;
+	*ret = (struct fuse_request){ .unique = h->unique, .nodeid = h->nodeid, .opcode = h->opcode, .pid = h->pid };
+	if (h->opcode >= FUSE_OPCODES || !op_table[h->opcode].name)
+		return -ENOSYS;
+	const struct fuse_op *op = ret->op = &op_table[h->opcode];
+	if (op->what & NODE && (h->nodeid < 1 || h->nodeid > nodes))
+		return -ESTALE;
+	ret->arg = h + 1;
+	// extensions, at the end, are none of those that were asked for; before 7.38 the field is zero padding
+	size_t rest = len - sizeof *h, ext = (size_t)h->total_extlen * 8;
+	if (ext > rest || rest - ext < op->least)
+		return -EINVAL;
+	if (reads(h->opcode) && ((const struct fuse_read_in *)ret->arg)->size > FUSE_IO_MAX)
+		return -EINVAL;
+	if (!(op->what & NAME))
+		return 0;
+	rest -= ext + op->least;
+	ret->name = (const char *)ret->arg + op->least;
+	ret->name_len = strnlen(ret->name, rest);
+	if (ret->name_len == 0 || ret->name_len + 1 != rest)
+		return -EINVAL;
+	return ret->name_len < FUSE_NAME_LIMIT ? 0 : -ENAMETOOLONG;
+}
+
+// ---- the loop ----
+
+struct fuse_thread {
+	_Alignas(8) uint8_t in[FUSE_REQUEST_MAX];
+	struct fuse *fuse;
+	uint8_t *out;
+	pthread_t id;
+	int result;
+};
+
+static int fuse_dispatch(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
+{
+	fuse_handler *handler = f->fs->handlers[rq->opcode];
+
+	if (rq->op->own)
+		return rq->op->own(f, rq, rp);
+	return handler ? handler(f->fs->data, rq, rp) : rq->op->answer;
+}
+
+static void fuse_handle(struct fuse_thread *t, size_t len)
+{
+	struct fuse_reply rp = { .fuse = t->fuse, .buf = t->out, .room = FUSE_IO_MAX };
+	struct fuse_request rq;
+	int r = fuse_request_check(t->in, len, t->fuse->fs->nodes, &rq);
+
+	if (r == -EBADMSG) {
+		warn("fuse: request of %zu bytes without a whole header", len);
+		return;
+	}
+	if (r == 0)
+		r = fuse_dispatch(t->fuse, &rq, &rp);
+	if (r == FUSE_LATER || (rq.op && rq.op->what & NO_REPLY))
+		return;
+	fuse_send(t->fuse, rq.unique, r, rp.buf, rp.len);
+}
+
+// Waits for a request and answers it, or starts to. -ENODEV: unmounted; any other -errno: the connection is lost.
+static int fuse_step(struct fuse_thread *t)
+{
+	struct pollfd p = { .fd = t->fuse->fd, .events = POLLIN };
+
+	for (;;) {
+		ssize_t n = read(t->fuse->fd, t->in, sizeof t->in);
+
+		if (n > 0) {
+			fuse_handle(t, (size_t)n);
+			return t->fuse->init_error;
+		}
+		if (n == 0)
+			return -ENODEV;
+		if (errno == EAGAIN)
+			poll(&p, 1, -1);
+		else if (errno != EINTR && errno != ENOENT)	// ENOENT: aborted while it was being read
+			return -errno;
+	}
+}
+
+static void *serve(void *arg)
+{
+	struct fuse_thread *t = arg;
+
+	do
+		t->result = fuse_step(t);
+	while (t->result == 0);
+	return NULL;
+}
+
+static void *reader_thread(void *arg)
+{
+	prctl(PR_SET_NAME, "fuse-read");
+	return serve(arg);
+}
+
+// Signals are for the threads that the rest of the program has.
+static int start_thread(pthread_t *ret, void *(*fn)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+
+	sigfillset(&all);
+	int r = pthread_attr_init(&attr);
+	if (r)
+		return -r;
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(ret, &attr, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return -r;
+}
+
+// The first request is INIT, or of a connection that was taken over; when that is done the others may come.
+static int run_threads(struct fuse *f, struct fuse_thread *t, unsigned threads)
+{
+	unsigned started = 1;
+	int r = fuse_step(&t[0]);
+
+	for (; r == 0 && started < threads; started++) {
+		int e = start_thread(&t[started].id, reader_thread, &t[started]);
+
+		if (e) {
+			warn_errno(e, "fuse: only %u of %u threads", started, threads);
+			break;
+		}
+	}
+	t[0].result = r;
+	if (r == 0)
+		serve(&t[0]);
+	for (unsigned i = 1; i < started; i++)
+		pthread_join(t[i].id, NULL);
+	// an abort or unmount ends all of them by the same error
+	r = t[0].result;
+	if (r != -ENODEV && r != f->init_error)
+		warn_errno(r, "fuse: connection lost");
+	return r == -ENODEV ? 0 : r;
+}
+
+static int fuse_run(struct fuse *f, unsigned threads)
+{
+	cleanup_free struct fuse_thread *t = calloc(threads, sizeof *t);
+	pthread_t watcher;
+	int r = t ? start_thread(&watcher, watch_thread, f) : -ENOMEM;
+
+	if (r)
+		return warn_errno(r, "fuse: start");
+	for (unsigned i = 0; i < threads; i++) {
+		t[i].fuse = f;
+		t[i].out = f->bufs + ((size_t)f->laters_max + i) * FUSE_IO_MAX;
+	}
+	r = run_threads(f, t, threads);
+	pthread_mutex_lock(&f->lock);
+	while (f->in_use)
+		pthread_cond_wait(&f->freed, &f->lock);
+	f->ending = true;
+	pthread_cond_signal(&f->watch);
+	pthread_mutex_unlock(&f->lock);
+	pthread_join(watcher, NULL);
+	return r;
+}
+
+static void fuse_fini(struct fuse *f)
+{
+	laters_fini(f);
+	pthread_cond_destroy(&f->watch);
+	pthread_cond_destroy(&f->freed);
+	pthread_mutex_destroy(&f->lock);
+}
+
+static int fuse_init(struct fuse *f, int fd, const struct fuse_fs *fs, unsigned threads)
+{
+	pthread_condattr_t attr;
+
+	*f = (struct fuse){ .fd = fd, .fs = fs };
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->freed, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&f->watch, &attr);
+	pthread_condattr_destroy(&attr);
+	return laters_init(f, threads);
+}
+
+int fuse_serve(int fd, const struct fuse_fs *fs, unsigned threads)
+{
+	struct fuse f;
+
+	threads = MIN(MAX(threads, 1u), (unsigned)THREADS_MAX);
+	int r = fuse_init(&f, fd, fs, threads);
+	r = r ? warn_errno(r, "fuse: reserve buffers") : fuse_run(&f, threads);
+	fuse_fini(&f);
+	return r;
+}

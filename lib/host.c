@@ -1,0 +1,255 @@
+// host.c - an image on this host
+// SPDX-License-Identifier: Apache-2.0
+#include "host.h"
+
+#include "format.h"
+#include "indexw.h"
+#include "log.h"
+#include "plain.h"
+
+// ---- the manifests: asked for, or remembered ----
+
+static enum image_want wanted(const struct host_opts *o)
+{
+	return o->original ? IMAGE_ORIGINAL : o->must_be_accelerated ? IMAGE_ACCELERATED : IMAGE_ANY;
+}
+
+static int open_remote(struct host_image *h, const struct ref *ref, const struct host_opts *o)
+{
+	int r = repo_open(ref, &o->net, false, &h->repo);
+
+	if (r)
+		return r;
+	return image_open(h->repo, ref, &o->platform, wanted(o), &h->img);
+}
+
+static int open_stored(struct host_image *h, const struct host_opts *o)
+{
+	struct ref ref = { .transport = REF_OCI, .dir = h->store->path, .tag = h->name };
+	struct manifest m = { 0 };
+	// asked for quietly: not to know an image is no error
+	int r = repo_get_manifest(h->store->repo, h->name, &m);
+
+	manifest_fini(&m);
+	if (r)
+		return r;
+	return image_open(h->store->repo, &ref, &o->platform, wanted(o), &h->img);
+}
+
+static int remember(struct host_image *h)
+{
+	const struct image *img = h->img;
+	struct repo *to = h->store->repo;
+	int r = store_put(h->store, &img->config_desc.digest, img->config_json, img->config_len);
+
+	if (!r)
+		r = repo_put_manifest(to, NULL, img->man.media_type, img->man.bytes, img->man.len);
+	if (!r && img->accel)
+		r = repo_put_manifest(to, NULL, img->accel->man.media_type, img->accel->man.bytes, img->accel->man.len);
+	// the name last: what it names is all there
+	return r ? r : repo_put_manifest(to, h->name, img->top.media_type, img->top.bytes, img->top.len);
+}
+
+static int find_image(struct host_image *h, const struct ref *ref, const struct host_opts *o)
+{
+	int r;
+
+	// a digest cannot move: what is known of it is true for ever
+	if (ref->digest && !open_stored(h, o)) {
+		info("%s is known to the store", h->name);
+		return repo_open(ref, &o->net, false, &h->repo);
+	}
+	r = open_remote(h, ref, o);
+	if (!r)
+		return remember(h);
+	repo_close(h->repo);
+	h->repo = NULL;
+	// the answer "no such image", or a bad one, is an answer; silence is not
+	if (r == -ENOENT || r == -EBADMSG || r == -EPROTO || r == -EACCES || open_stored(h, o))
+		return r;
+	warn("%s: the registry cannot be asked; the store's copy is used", h->name);
+	h->offline = true;
+	return repo_open(ref, &o->net, false, &h->repo);
+}
+
+// ---- the index ----
+
+static int wrong_index(const struct host_image *h, const char *what)
+{
+	return warn_errno(-EBADMSG, "%s: the accelerated form's index %s", h->name, what);
+}
+
+// The index must speak of this very image, and of the blobs that the manifest lists.
+static int match_index(const struct host_image *h, const struct index *ix)
+{
+	const struct image *img = h->img;
+	struct digest original = index_original(ix), config = index_config(ix);
+	uint32_t blob = 0;
+
+	if (!digest_equal(&original, &img->man.digest) || !digest_equal(&config, &img->config_desc.digest))
+		return wrong_index(h, "belongs to another image");
+	if (index_spaces(ix) != img->n_layers)
+		return wrong_index(h, "has another number of layers");
+	for (uint32_t i = 0; i < img->n_layers; i++) {
+		struct space_view sp;
+
+		index_space(ix, i, &sp);
+		if (!digest_equal(&sp.layer, &img->layers[i].desc.digest) || !digest_equal(&sp.diff_id, &img->layers[i].diff_id))
+			return wrong_index(h, "has other layers");
+		if (!sp.has_blob)
+			continue;
+		if (blob >= img->accel->n_data || !digest_equal(&sp.blob, &img->accel->data[blob].digest) ||
+		    sp.blob_size != img->accel->data[blob].size)
+			return wrong_index(h, "has other data blobs than the manifest");
+		blob++;
+	}
+	return blob == img->accel->n_data ? 0 : wrong_index(h, "has fewer data blobs than the manifest");
+}
+
+// Chunks that only the maker's host had cannot be fetched.
+static int all_fetchable(const struct host_image *h, const struct index *ix)
+{
+	for (uint32_t i = 0; i < index_chunks(ix); i++) {
+		struct chunk_view c;
+
+		index_chunk(ix, i, &c);
+		if (c.codec == CODEC_STORED && !c.clen)
+			return wrong_index(h, "has chunks without data");
+	}
+	return 0;
+}
+
+static int fetch_index(struct host_image *h, const struct accel *a, char **ret, size_t *ret_len)
+{
+	cleanup_free char *p = NULL;
+	struct digest is;
+	int r;
+
+	if (!store_get(h->store, &a->index_digest, FMT_INDEX_PACKED_MAX, ret, ret_len))
+		return 0;
+	p = xmalloc(a->index_size);
+	r = repo_read_range(h->repo, &a->boot, 0, p, a->index_size);
+	if (r)
+		return r;
+	is = sha256_of(p, a->index_size);
+	if (!digest_equal(&is, &a->index_digest))
+		return wrong_index(h, "does not have the digest that the manifest gives");
+	r = store_put(h->store, &is, p, a->index_size);
+	if (r)
+		return r;
+	*ret = steal(&p);
+	*ret_len = a->index_size;
+	return 0;
+}
+
+static int open_accelerated(struct host_image *h)
+{
+	cleanup_free char *p = NULL;
+	struct index *ix = NULL;
+	size_t n;
+	int r = fetch_index(h, h->img->accel, &p, &n);
+
+	if (!r)
+		r = index_unpack(p, n, h->name, &ix);
+	if (!r)
+		r = match_index(h, ix);
+	if (!r)
+		r = all_fetchable(h, ix);
+	if (r) {
+		index_free(ix);
+		return r;
+	}
+	h->ix = ix;
+	h->form = "accelerated";
+	return 0;
+}
+
+static int open_pulled(struct host_image *h)
+{
+	cleanup_free char *p = NULL;
+	struct digest d, original;
+	size_t n;
+	int r = store_local_index(h->store, &h->img->man.digest, &d);
+
+	if (!r)
+		r = store_get(h->store, &d, FMT_INDEX_PACKED_MAX, &p, &n);
+	if (!r)
+		r = index_unpack(p, n, h->name, &h->ix);
+	if (r)
+		return r;
+	original = index_original(h->ix);
+	if (digest_equal(&original, &h->img->man.digest))
+		return 0;
+	index_free(h->ix);
+	h->ix = NULL;
+	return -EBADMSG;
+}
+
+static int open_index(struct host_image *h, const struct host_opts *o)
+{
+	int r;
+
+	if (h->img->accel) {
+		r = open_accelerated(h);
+		if (!r || o->must_be_accelerated || (r != -EBADMSG && r != -ENOENT))
+			return r;
+		warn("%s: the accelerated form is not usable; the original is used", h->name);
+	}
+	h->form = "original";
+	if (!open_pulled(h) || o->metadata_only)
+		return 0;
+	if (h->offline)
+		return warn_errno(-ENODATA, "%s has not been pulled and the registry cannot be asked", h->name);
+	h->img->repo = h->repo;
+	return plain_pull(h->store, h->img, o->threads, &h->ix);
+}
+
+int host_open(const char *reference, const struct host_opts *o, struct host_image **ret)
+{
+	struct host_image *h = xcalloc(1, sizeof *h);
+	struct ref ref;
+	int r = ref_parse(reference, &ref);
+
+	if (r) {
+		free(h);
+		return r;
+	}
+	h->name = ref_str(&ref);
+	r = store_open(o->root, &h->store);
+	if (!r)
+		r = find_image(h, &ref, o);
+	if (!r)
+		r = open_index(h, o);
+	ref_fini(&ref);
+	if (r) {
+		host_close(h);
+		return r;
+	}
+	*ret = h;
+	return 0;
+}
+
+int host_start(struct host_image *h)
+{
+	bool accel = !strcmp(h->form, "accelerated");
+	struct lazy_conf conf = { .ix = h->ix, .store = h->store, .repo = accel ? h->repo : NULL,
+				  .data = accel ? h->img->accel->data : NULL };
+
+	info("%s: the %s form is used", h->name, h->form);
+	return lazy_open(&conf, &h->lz);
+}
+
+void host_close(struct host_image *h)
+{
+	if (!h)
+		return;
+	if (h->lz && lazy_damaged(h->lz))
+		store_forget_local_index(h->store, &h->img->man.digest);
+	lazy_close(h->lz);
+	index_free(h->ix);
+	image_free(h->img);
+	repo_close(h->repo);
+	store_close(h->store);
+	free(h->name);
+	free(h);
+}

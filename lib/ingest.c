@@ -1,0 +1,200 @@
+// ingest.c - one layer's tar, read once
+// SPDX-License-Identifier: Apache-2.0
+#include "ingest.h"
+
+#include "log.h"
+
+#define IO_SIZE (128u << 10)
+
+// ---- a stream that hashes what passes ----
+
+struct tee {
+	struct stream s;
+	struct stream *in;
+	struct sha256 *h;
+};
+
+static ssize_t tee_read(struct stream *s, void *buf, size_t n)
+{
+	struct tee *t = (struct tee *)s;
+	ssize_t r = stream_read(t->in, buf, n);
+
+	if (r > 0)
+		sha256_update(t->h, buf, (size_t)r);
+	return r;
+}
+
+static void tee_close(struct stream *s)
+{
+	struct tee *t = (struct tee *)s;
+
+	stream_close(t->in);
+	free(t);
+}
+
+static struct stream *tee_open(struct stream *in, struct sha256 *h)
+{
+	static const struct stream_ops ops = { tee_read, tee_close };
+	struct tee *t = xmalloc(sizeof *t);
+
+	*t = (struct tee){ .s.ops = &ops, .in = in, .h = h };
+	return &t->s;
+}
+
+// ---- contents into blocks ----
+
+struct spool {
+	int fd;
+	uint64_t tail;		// next free block
+	uint64_t dirty;		// blocks below this may hold bytes of a content that was dropped again
+	uint8_t *buf;		// IO_SIZE
+};
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	return !*p && !memcmp(p, p + 1, n - 1);
+}
+
+// Writes n bytes (padded with zeros to a whole block) at block. Zeros are left as holes where nothing was before.
+static int spool_write(struct spool *sp, uint64_t block, size_t n)
+{
+	size_t whole = (n + BLOCK_SIZE - 1) & ~(size_t)(BLOCK_SIZE - 1);
+	int r;
+
+	memset(sp->buf + n, 0, whole - n);
+	if (block >= sp->dirty && is_zero(sp->buf, whole))
+		return 0;
+	r = pwrite_full(sp->fd, sp->buf, whole, block << BLOCK_SHIFT);
+	if (r)
+		return warn_errno(r, "write the decoded layer%s", r == -ENOSPC ? " (TMPDIR names another place)" : "");
+	sp->dirty = MAX(sp->dirty, block + (whole >> BLOCK_SHIFT));
+	return 0;
+}
+
+// Reads n bytes of the file, or less at its end; -errno.
+static ssize_t fill(struct tar *t, uint8_t *buf, size_t n)
+{
+	size_t got = 0;
+
+	while (got < n) {
+		ssize_t r = tar_read(t, buf + got, n - got);
+
+		if (r < 0)
+			return r;
+		if (!r)
+			break;
+		got += (size_t)r;
+	}
+	return (ssize_t)got;
+}
+
+// Stores a file's data at the tail and learns its digest.
+static int spool_file(struct spool *sp, struct tar *t, uint64_t size, struct digest *ret)
+{
+	struct sha256 h;
+	uint64_t block = sp->tail;
+
+	sha256_init(&h);
+	for (uint64_t left = size; left;) {
+		size_t want = (size_t)MIN(left, IO_SIZE);
+		ssize_t n = fill(t, sp->buf, want);
+		int r;
+
+		if (n < 0)
+			return (int)n;
+		if ((size_t)n != want)
+			return -EBADMSG;	// the tar reader has said why
+		sha256_update(&h, sp->buf, want);
+		r = spool_write(sp, block, want);
+		if (r)
+			return r;
+		block += blocks_of(want);
+		left -= want;
+	}
+	*ret = sha256_final(&h);
+	return 0;
+}
+
+// A lower layer's content is stored only if a name of that layer still had it at the layer's end.
+static bool can_share(const struct ingest *in, const struct content *c)
+{
+	return c->space == in->space || (in->share_lower && c->block != TREE_NONE);
+}
+
+static int take_file(struct ingest *in, struct spool *sp, struct tar *t, uint64_t size, uint32_t *ret)
+{
+	struct content c = { .size = size, .space = in->space, .spool = (uint32_t)sp->tail, .block = TREE_NONE };
+	uint64_t blocks = blocks_of(size);
+	uint32_t same;
+	int r;
+
+	if (sp->tail + blocks > UINT32_MAX)
+		return warn_errno(-EFBIG, "layer %s holds more than 16 TiB", in->name);
+	r = spool_file(sp, t, size, &c.sha);
+	if (r)
+		return r;
+	in->bytes += size;
+	same = tree_find_content(in->tree, &c.sha, size);
+	if (same != TREE_NONE && can_share(in, tree_content(in->tree, same))) {
+		in->shared += size;
+		*ret = same;
+		return 0;
+	}
+	sp->tail += blocks;
+	*ret = tree_add_content(in->tree, &c);
+	return 0;
+}
+
+static int take_entries(struct ingest *in, struct spool *sp, struct tar *t)
+{
+	struct tar_entry e;
+	int r;
+
+	while ((r = tar_next(t, &e)) == 1) {
+		uint32_t content = TREE_NONE;
+
+		in->entries++;
+		if (e.type == TAR_FILE && e.size && !tree_skips(&e)) {
+			r = take_file(in, sp, t, e.size, &content);
+			if (r)
+				return r;
+		}
+		r = tree_add(in->tree, &e, content, in->name);
+		if (r)
+			return r;
+	}
+	return r ? r : tree_end_layer(in->tree, in->name);
+}
+
+int ingest_layer(struct ingest *in, struct stream *blob)
+{
+	cleanup_stream struct stream *plain = NULL;
+	cleanup_free uint8_t *buf = xmalloc(IO_SIZE);
+	struct spool sp = { .fd = in->spool, .buf = buf };
+	struct sha256 h;
+	struct digest got;
+	struct tar *t;
+	int r = inflate_open(blob, in->name, &plain);
+
+	if (r)
+		return r;
+	sha256_init(&h);
+	plain = tee_open(plain, &h);
+	t = tar_open(plain, in->name);
+	tree_begin_layer(in->tree);
+	r = take_entries(in, &sp, t);
+	tar_close(t);
+	if (r)
+		return r;
+	got = sha256_final(&h);
+	if (in->diff_id && !digest_equal(&got, in->diff_id)) {
+		char want[DIGEST_STR_LEN], is[DIGEST_STR_LEN];
+
+		return warn_errno(-EBADMSG, "layer %s decodes to %s, but the image's config says %s", in->name,
+				  digest_str(&got, is), digest_str(in->diff_id, want));
+	}
+	in->blocks = (uint32_t)sp.tail;
+	if (ftruncate(in->spool, (off_t)(sp.tail << BLOCK_SHIFT)))
+		return warn_errno(-errno, "write the decoded layer");
+	return 0;
+}

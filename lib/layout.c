@@ -1,0 +1,545 @@
+// layout.c - an OCI image layout directory (image-spec image-layout.md) as a repository
+//
+// File names are made of digests that we parsed, never of text from JSON. A blob is written beside its place and renamed when its
+// digest has been proven; index.json is replaced as a whole, under a lock on the directory, so that two writers do not lose each
+// other's entries and a reader sees the old list or the new one.
+//
+// Threads: nothing in a struct layout changes after layout_open. Blocker: flock in put_manifest.
+// SPDX-License-Identifier: Apache-2.0
+#include "layout.h"
+#include "json.h"
+#include "log.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdatomic.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#define REF_NAME "org.opencontainers.image.ref.name"
+#define OCI_INDEX "application/vnd.oci.image.index.v1+json"
+#define COPY_SIZE (256u << 10)
+
+struct layout {
+	struct repo repo;	// first: ops get a struct repo *
+	int dir;
+};
+
+static const char layout_file[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
+static const char empty_index[] = "{\"schemaVersion\":2,\"mediaType\":\"" OCI_INDEX "\",\"manifests\":[]}";
+
+#define BLOB_PATH_LEN 80
+static const char *blob_path(const struct digest *d, char out[static BLOB_PATH_LEN])
+{
+	char hex[65];
+
+	snprintf(out, BLOB_PATH_LEN, "blobs/sha256/%s", digest_hex(d, hex));
+	return out;
+}
+
+static int blob_error(const struct layout *l, const struct digest *d, int e, const char *what)
+{
+	char str[DIGEST_STR_LEN];
+
+	return warn_errno(e, "%s: blob %s: %s", l->repo.name, digest_str(d, str), what);
+}
+
+// ---- index.json ----
+
+struct entry {
+	struct desc desc;
+	char media_type[128];
+	const char *name;	// or NULL; within the document
+};
+
+static int parse_entry(const struct layout *l, yyjson_val *v, struct entry *ret)
+{
+	const char *digest = json_str(v, "digest"), *type = json_str(v, "mediaType");
+
+	*ret = (struct entry) { .name = json_str(json_obj(v, "annotations"), REF_NAME) };
+	if (!digest || digest_parse(digest, &ret->desc.digest) < 0 || json_u64(v, "size", &ret->desc.size) < 0)
+		return warn_errno(-EBADMSG, "%s: index.json has an entry without a good digest and size: %s", l->repo.name,
+			log_quote(digest ? digest : ""));
+	if (type)
+		snprintf(ret->media_type, sizeof ret->media_type, "%s", type);
+	return 0;
+}
+
+static int read_index(const struct layout *l, yyjson_doc **ret, yyjson_val **ret_list)
+{
+	cleanup_free char *what = xasprintf("%s: index.json", l->repo.name);
+	cleanup_json yyjson_doc *doc = NULL;
+	cleanup_free char *text = NULL;
+	size_t n;
+	int r = read_file_at(l->dir, "index.json", LAYOUT_INDEX_MAX, &text, &n);
+
+	if (r < 0)
+		return warn_errno(r, "%s", what);
+	r = json_parse(text, n, what, &doc);
+	if (r < 0)
+		return r;
+	*ret_list = json_arr(json_root(doc), "manifests");
+	if (!*ret_list || yyjson_arr_size(*ret_list) > LAYOUT_ENTRIES_MAX)
+		return warn_errno(-EBADMSG, "%s: no list of manifests, or more than %d of them", what, LAYOUT_ENTRIES_MAX);
+	*ret = steal(&doc);
+	return 0;
+}
+
+// "'a', 'b'": the names there are, at most ten. Caller frees.
+static char *list_names(yyjson_val *list)
+{
+	yyjson_arr_iter it = yyjson_arr_iter_with(list);
+	struct buf b = {0};
+	unsigned n = 0;
+
+	for (yyjson_val *v; (v = yyjson_arr_iter_next(&it)) && n <= 10;) {
+		const char *name = json_str(json_obj(v, "annotations"), REF_NAME);
+
+		if (name && n++ < 10)
+			buf_printf(&b, "%s%s", b.len ? ", " : "", log_quote(name));
+	}
+	if (n > 10)
+		buf_printf(&b, " ...");
+	return (char *)(uintptr_t)buf_str(&b);
+}
+
+static int too_many(const struct layout *l, yyjson_val *list)
+{
+	cleanup_free char *names = list_names(list);
+
+	warn("%s has %zu manifests: say which with %s:NAME (%s) or %s@DIGEST", l->repo.name, yyjson_arr_size(list),
+	     l->repo.name, *names ? names : "none has a name", l->repo.name);
+	return -EINVAL;
+}
+
+// The entry that `digest`, or else `name` (NULL: the only one), means. -ENOENT silent.
+static int find_entry(const struct layout *l, yyjson_val *list, const struct digest *digest, const char *name, struct entry *ret)
+{
+	yyjson_arr_iter it = yyjson_arr_iter_with(list);
+	struct entry e, found;
+	unsigned n = 0;
+
+	if (!digest && !name && yyjson_arr_size(list) > 1)
+		return too_many(l, list);
+	for (yyjson_val *v; (v = yyjson_arr_iter_next(&it));) {
+		int r = parse_entry(l, v, &e);
+
+		if (r < 0)
+			return r;
+		if (digest ? !digest_equal(digest, &e.desc.digest) : name && (!e.name || strcmp(name, e.name) != 0))
+			continue;
+		if (n++ > 0 && !digest_equal(&found.desc.digest, &e.desc.digest))
+			return warn_errno(-EBADMSG, "%s: index.json gives the name %s to two manifests", l->repo.name,
+				log_quote(name ? name : ""));
+		found = e;
+	}
+	if (n == 0)
+		return -ENOENT;
+	*ret = found;
+	return 0;
+}
+
+// ---- reading ----
+
+static int load_manifest(struct layout *l, const struct entry *e, bool sized, struct manifest *ret)
+{
+	cleanup_free char *what = NULL;
+	char path[BLOB_PATH_LEN], str[DIGEST_STR_LEN];
+	struct manifest m = {0};
+	int r = read_file_at(l->dir, blob_path(&e->desc.digest, path), MANIFEST_MAX, &m.bytes, &m.len);
+
+	if (r == -ENOENT)
+		return r;
+	if (r < 0)
+		return blob_error(l, &e->desc.digest, r, "manifest");
+	what = xasprintf("%s@%s", l->repo.name, digest_str(&e->desc.digest, str));
+	m.digest = sha256_of(m.bytes, m.len);
+	snprintf(m.media_type, sizeof m.media_type, "%s", e->media_type);
+	if ((sized && m.len != e->desc.size) || !digest_equal(&m.digest, &e->desc.digest))
+		r = warn_errno(-EBADMSG, "%s: size or digest of the manifest's file are wrong", what);
+	else
+		r = manifest_check(&m, what);
+	if (r < 0)
+		manifest_fini(&m);
+	else
+		*ret = m;
+	return r;
+}
+
+static int layout_get_manifest(struct repo *repo, const char *ref, struct manifest *ret)
+{
+	struct layout *l = (struct layout *)repo;
+	cleanup_json yyjson_doc *doc = NULL;
+	struct digest digest;
+	struct entry e = {0};
+	yyjson_val *list;
+	bool by_digest = ref && digest_parse(ref, &digest) == 0;
+	int r = read_index(l, &doc, &list);
+
+	if (r == 0)
+		r = find_entry(l, list, by_digest ? &digest : NULL, ref, &e);
+	bool listed = r == 0;
+
+	// The manifests that an index lists are blobs like others.
+	if (r == -ENOENT && by_digest) {
+		e = (struct entry) { .desc.digest = digest };
+		r = 0;
+	}
+	return r < 0 ? r : load_manifest(l, &e, listed, ret);
+}
+
+// A regular file of the right size, or -errno silent: -ENOENT none, -EBADMSG another size.
+static int open_blob_file(const struct layout *l, const struct desc *d, int *ret_fd)
+{
+	char path[BLOB_PATH_LEN];
+	struct stat st;
+	cleanup_fd int fd = openat(l->dir, blob_path(&d->digest, path), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != d->size)
+		return -EBADMSG;
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+static int open_blob_loud(const struct layout *l, const struct desc *d, int *ret_fd)
+{
+	int r = open_blob_file(l, d, ret_fd);
+
+	return r < 0 ? blob_error(l, &d->digest, r, r == -EBADMSG ? "its file has another size than the manifest says" : "open") : 0;
+}
+
+struct file_stream {
+	struct stream s;
+	const struct layout *l;
+	struct desc desc;
+	int fd;
+	uint64_t off;
+	bool check;		// from offset 0: sha counts
+	struct sha256 sha;
+};
+
+static ssize_t file_read(struct stream *s, void *buf, size_t n)
+{
+	struct file_stream *f = (struct file_stream *)s;
+
+	n = (size_t)MIN((uint64_t)n, f->desc.size - f->off);
+	if (n > 0) {
+		int r = pread_full(f->fd, buf, n, f->off);
+
+		if (r < 0)
+			return blob_error(f->l, &f->desc.digest, r, "read");
+		f->off += n;
+		if (f->check)
+			sha256_update(&f->sha, buf, n);
+		return (ssize_t)n;
+	}
+	struct sha256 sha = f->sha;
+	struct digest d = sha256_final(&sha);
+
+	if (!f->check || digest_equal(&d, &f->desc.digest))
+		return 0;
+	return blob_error(f->l, &f->desc.digest, -EBADMSG, "its file has another content");
+}
+
+static void file_close(struct stream *s)
+{
+	struct file_stream *f = (struct file_stream *)s;
+
+	close(f->fd);
+	free(f);
+}
+
+static int layout_open_blob(struct repo *repo, const struct desc *d, uint64_t off, struct stream **ret)
+{
+	static const struct stream_ops ops = { file_read, file_close };
+	struct layout *l = (struct layout *)repo;
+	int fd;
+	int r = off > d->size ? blob_error(l, &d->digest, -EINVAL, "there is nothing behind its end") :
+		open_blob_loud(l, d, &fd);
+
+	if (r < 0)
+		return r;
+	struct file_stream *f = xcalloc(1, sizeof *f);
+
+	*f = (struct file_stream) { .s.ops = &ops, .l = l, .desc = *d, .fd = fd, .off = off, .check = off == 0 };
+	sha256_init(&f->sha);
+	*ret = &f->s;
+	return 0;
+}
+
+static int layout_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+{
+	struct layout *l = (struct layout *)repo;
+	cleanup_fd int fd = -1;
+
+	if (off > d->size || n > d->size - off)
+		return blob_error(l, &d->digest, -EINVAL, "it has not so many bytes");
+	int r = open_blob_loud(l, d, &fd);
+
+	if (r < 0)
+		return r;
+	r = pread_full(fd, buf, n, off);
+	return r < 0 ? blob_error(l, &d->digest, r, "read") : 0;
+}
+
+// A file of the wrong size is not the blob: put_blob then replaces it.
+static int layout_has_blob(struct repo *repo, const struct desc *d)
+{
+	cleanup_fd int fd = -1;
+	int r = open_blob_file((struct layout *)repo, d, &fd);
+
+	if (r == -ENOENT || r == -EBADMSG)
+		return 0;
+	return r < 0 ? blob_error((struct layout *)repo, &d->digest, r, "open") : 1;
+}
+
+// ---- writing ----
+
+// Up to size bytes of `from` into `to` (NULL: they are there already), and their digest.
+static int copy_and_hash(int from, int to, uint64_t size, struct digest *ret)
+{
+	cleanup_free uint8_t *buf = xmalloc(COPY_SIZE);
+	struct sha256 sha;
+
+	sha256_init(&sha);
+	for (uint64_t off = 0; off < size;) {
+		size_t n = (size_t)MIN(size - off, (uint64_t)COPY_SIZE);
+		int r = pread_full(from, buf, n, off);
+
+		if (r == 0 && to >= 0)
+			r = pwrite_full(to, buf, n, off);
+		if (r < 0)
+			return r;
+		sha256_update(&sha, buf, n);
+		off += n;
+	}
+	*ret = sha256_final(&sha);
+	return 0;
+}
+
+static uint64_t size_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? (uint64_t)st.st_size : UINT64_MAX;
+}
+
+// A clone shares the source's extents (btrfs, xfs): no byte is written. It is the clone that is checked, the source may change.
+static int fill_blob(const struct layout *l, const struct desc *d, int from, int to)
+{
+	struct digest got;
+	bool cloned = size_of(from) == d->size && ioctl(to, FICLONE, from) == 0;
+	int r = cloned ? copy_and_hash(to, -1, d->size, &got) : copy_and_hash(from, to, d->size, &got);
+
+	if (r < 0)
+		return blob_error(l, &d->digest, r, "copy");
+	if (!digest_equal(&got, &d->digest))
+		return blob_error(l, &d->digest, -EBADMSG, "what is to be stored has another digest");
+	return fsync(to) < 0 ? blob_error(l, &d->digest, -errno, "fsync") : 0;
+}
+
+static int layout_put_blob(struct repo *repo, const struct desc *d, int fd, const char *mount_from)
+{
+	static _Atomic unsigned serial;
+	struct layout *l = (struct layout *)repo;
+	char tmp[BLOB_PATH_LEN], path[BLOB_PATH_LEN];
+	int r = layout_has_blob(repo, d);
+
+	(void)mount_from;
+	if (r != 0)
+		return r;
+	snprintf(tmp, sizeof tmp, "blobs/sha256/.tmp-%d-%u", (int)getpid(), serial++);
+	cleanup_fd int to = openat(l->dir, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+	if (to < 0)
+		return blob_error(l, &d->digest, -errno, "create");
+	r = fill_blob(l, d, fd, to);
+	if (r == 0 && renameat(l->dir, tmp, l->dir, blob_path(&d->digest, path)) < 0)
+		r = blob_error(l, &d->digest, -errno, "rename");
+	if (r < 0)
+		unlinkat(l->dir, tmp, 0);
+	return r;
+}
+
+static void put_entry(struct buf *b, const char *tag, const char *media_type, const struct desc *d)
+{
+	char str[DIGEST_STR_LEN];
+
+	json_open(b, NULL, '{');
+	json_put_str(b, "mediaType", media_type);
+	json_put_str(b, "digest", digest_str(&d->digest, str));
+	json_put_u64(b, "size", d->size);
+	if (*tag) {
+		json_open(b, "annotations", '{');
+		json_put_str(b, REF_NAME, tag);
+		json_close(b, '}');
+	}
+	json_close(b, '}');
+}
+
+// The new entry takes the place of what has its name; without a name, of what has its digest and no name.
+static bool is_replaced(yyjson_val *v, const char *tag, const struct desc *d)
+{
+	const char *name = json_str(json_obj(v, "annotations"), REF_NAME), *digest = json_str(v, "digest");
+	char str[DIGEST_STR_LEN];
+
+	if (*tag)
+		return name && strcmp(name, tag) == 0;
+	return !name && digest && strcmp(digest, digest_str(&d->digest, str)) == 0;
+}
+
+static int rewrite_index(yyjson_doc *doc, const char *tag, const char *media_type, const struct desc *d, struct buf *b)
+{
+	yyjson_obj_iter it = yyjson_obj_iter_with(json_root(doc));
+	yyjson_arr_iter list = yyjson_arr_iter_with(json_arr(json_root(doc), "manifests"));
+	int r = 0;
+
+	json_open(b, NULL, '{');
+	for (yyjson_val *key; r == 0 && (key = yyjson_obj_iter_next(&it));) {
+		const char *name = json_str_of(key);
+
+		if (name && strcmp(name, "manifests") != 0)
+			r = json_put_val(b, name, yyjson_obj_iter_get_val(key));
+	}
+	json_open(b, "manifests", '[');
+	for (yyjson_val *v; r == 0 && (v = yyjson_arr_iter_next(&list));)
+		if (!is_replaced(v, tag, d))
+			r = json_put_val(b, NULL, v);
+	put_entry(b, tag, media_type, d);
+	json_close(b, ']');
+	json_close(b, '}');
+	return r;
+}
+
+static int add_to_index(struct layout *l, const char *tag, const char *media_type, const struct desc *d)
+{
+	cleanup_json yyjson_doc *doc = NULL;
+	struct buf cleanup_buf b = {0};
+	yyjson_val *list;
+	// a descriptor of our own: flock belongs to the open file, and l->dir is shared by all threads
+	cleanup_fd int lock = openat(l->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (lock < 0)
+		return warn_errno(-errno, "open %s", l->repo.name);
+	while (flock(lock, LOCK_EX) < 0)
+		if (errno != EINTR)
+			return warn_errno(-errno, "lock %s", l->repo.name);
+	int r = read_index(l, &doc, &list);
+
+	if (r < 0)
+		return r;
+	r = rewrite_index(doc, tag, media_type, d, &b);
+	if (r == 0 && b.len > LAYOUT_INDEX_MAX)
+		r = -EFBIG;
+	if (r == 0)
+		r = write_file_at(l->dir, "index.json", b.data, b.len, 0644);
+	return r < 0 ? warn_errno(r, "%s: write index.json", l->repo.name) : 0;
+}
+
+static int layout_put_manifest(struct repo *repo, const char *tag, const char *media_type, const void *p, size_t n)
+{
+	struct layout *l = (struct layout *)repo;
+	struct desc d = { .digest = sha256_of(p, n), .size = n };
+	char path[BLOB_PATH_LEN];
+
+	if (tag && *tag && !ref_is_oci_name(tag))
+		return warn_errno(-EINVAL, "%s: %s is no name for an image", repo->name, log_quote(tag));
+	int r = write_file_at(l->dir, blob_path(&d.digest, path), p, n, 0644);
+
+	if (r < 0)
+		return blob_error(l, &d.digest, r, "write");
+	return tag ? add_to_index(l, tag, media_type, &d) : 0;
+}
+
+// ---- opening ----
+
+static void layout_close(struct repo *repo)
+{
+	struct layout *l = (struct layout *)repo;
+
+	close(l->dir);
+	free(l->repo.name);
+	free(l);
+}
+
+static int init_in(const char *dir, int fd)
+{
+	static const struct { const char *name, *text; size_t n; } files[] = {
+		{ "index.json", empty_index, sizeof empty_index - 1 },
+		{ "oci-layout", layout_file, sizeof layout_file - 1 },	// last: now it is a layout
+	};
+	int r = 0;
+
+	if ((mkdirat(fd, "blobs", 0755) < 0 && errno != EEXIST) || (mkdirat(fd, "blobs/sha256", 0755) < 0 && errno != EEXIST))
+		r = -errno;
+	for (size_t i = 0; i < ARRAY_LEN(files) && r == 0; i++)
+		if (faccessat(fd, files[i].name, F_OK, 0) < 0)
+			r = write_file_at(fd, files[i].name, files[i].text, files[i].n, 0644);
+	return r < 0 ? warn_errno(r, "make %s an OCI layout", log_quote(dir)) : 0;
+}
+
+int layout_init(const char *dir)
+{
+	int r = mkdir_p(dir, 0755);
+	cleanup_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return warn_errno(r < 0 ? r : -errno, "directory %s", log_quote(dir));
+	while (flock(fd, LOCK_EX) < 0 && errno == EINTR)
+		;
+	return init_in(dir, fd);
+}
+
+static int check_layout(const char *dir, int fd)
+{
+	cleanup_json yyjson_doc *doc = NULL;
+	cleanup_free char *text = NULL;
+	size_t n;
+	int r = read_file_at(fd, "oci-layout", 4096, &text, &n);
+
+	if (r < 0)
+		return warn_errno(r, "%s is no OCI layout: oci-layout", log_quote(dir));
+	cleanup_free char *what = xasprintf("%s/oci-layout", dir);
+
+	r = json_parse(text, n, what, &doc);
+	if (r < 0)
+		return r;
+	const char *version = json_str(json_root(doc), "imageLayoutVersion");
+
+	if (!version || strncmp(version, "1.", 2) != 0)
+		return warn_errno(-EBADMSG, "%s: imageLayoutVersion is %s, not 1.0.0", what, log_quote(version ? version : ""));
+	return 0;
+}
+
+int layout_open(const struct ref *ref, bool write, struct repo **ret)
+{
+	static const struct repo_ops ops = {
+		.get_manifest = layout_get_manifest,
+		.open_blob = layout_open_blob,
+		.read_range = layout_read_range,
+		.has_blob = layout_has_blob,
+		.put_blob = layout_put_blob,
+		.put_manifest = layout_put_manifest,
+		.close = layout_close,
+	};
+	int r = write ? layout_init(ref->dir) : 0;
+
+	if (r < 0)
+		return r;
+	cleanup_fd int fd = open(ref->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return warn_errno(-errno, "OCI layout %s", log_quote(ref->dir));
+	r = check_layout(ref->dir, fd);
+	if (r < 0)
+		return r;
+	struct layout *l = xcalloc(1, sizeof *l);
+
+	l->repo = (struct repo) { .ops = &ops, .name = ref_name(ref) };
+	l->dir = steal_fd(&fd);
+	*ret = &l->repo;
+	return 0;
+}

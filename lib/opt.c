@@ -1,0 +1,238 @@
+// opt.c - options, help and (later) completion from one table per verb
+// SPDX-License-Identifier: Apache-2.0
+#include "opt.h"
+
+#include <limits.h>
+
+#include "log.h"
+
+int opt_flag(const struct opt *o, const char *value)
+{
+	(void)value;
+	*(bool *)o->to = true;
+	return 0;
+}
+
+int opt_unflag(const struct opt *o, const char *value)
+{
+	(void)value;
+	*(bool *)o->to = false;
+	return 0;
+}
+
+int opt_count(const struct opt *o, const char *value)
+{
+	(void)value;
+	++*(unsigned *)o->to;
+	return 0;
+}
+
+int opt_str(const struct opt *o, const char *value)
+{
+	*(const char **)o->to = value;
+	return 0;
+}
+
+static int bad_value(const struct opt *o, const char *value, const char *want)
+{
+	warn("option --%s takes %s, not %s", o->name, want, log_quote(value));
+	return -EINVAL;
+}
+
+// Decimal digits, then nothing or one of kKmMgG as a power of 1024 when `suffix`.
+static int parse_u64(const char *s, bool suffix, uint64_t *ret)
+{
+	static const char units[] = "kmg";
+	uint64_t v = 0;
+	const char *p = s;
+
+	for (; *p >= '0' && *p <= '9'; p++) {
+		if (v > (UINT64_MAX - 9) / 10)
+			return -ERANGE;
+		v = v * 10 + (uint64_t)(*p - '0');
+	}
+	if (p == s)
+		return -EINVAL;
+	if (*p && suffix) {
+		const char *u = strchr(units, *p | 0x20);
+		unsigned shift = u ? 10 * (unsigned)(u - units + 1) : 0;
+
+		if (!u || p[1] || v > UINT64_MAX >> shift)
+			return -EINVAL;
+		*ret = v << shift;
+		return 0;
+	}
+	*ret = v;
+	return *p ? -EINVAL : 0;
+}
+
+int opt_u64(const struct opt *o, const char *value)
+{
+	return parse_u64(value, false, o->to) ? bad_value(o, value, "a whole number") : 0;
+}
+
+int opt_size(const struct opt *o, const char *value)
+{
+	return parse_u64(value, true, o->to) ? bad_value(o, value, "a size such as 128k or 4m") : 0;
+}
+
+int opt_list_add(const struct opt *o, const char *value)
+{
+	struct opt_list *l = o->to;
+
+	l->v = xgrow(l->v, &l->cap, l->n + 1, sizeof *l->v);
+	l->v[l->n++] = value;
+	return 0;
+}
+
+static const struct opt *find_long(const struct opt *table, const char *name, size_t len)
+{
+	for (const struct opt *o = table; o->set; o++)
+		if (o->name && strlen(o->name) == len && !memcmp(o->name, name, len))
+			return o;
+	return NULL;
+}
+
+static const struct opt *find_brief(const struct opt *table, char c)
+{
+	for (const struct opt *o = table; o->set; o++)
+		if (o->brief == c)
+			return o;
+	return NULL;
+}
+
+static int usage(const struct applet *a, const char *what, const char *text)
+{
+	warn("%s %s; try 'fcpull %s --help'", what, log_quote(text), a->name);
+	return -EINVAL;
+}
+
+// --name, --name=VALUE, --name VALUE. *i stands on the argument and is left on the last one used.
+static int take_long(const struct applet *a, int argc, char **argv, int *i)
+{
+	const char *s = argv[*i] + 2, *eq = strchr(s, '=');
+	size_t len = eq ? (size_t)(eq - s) : strlen(s);
+	const struct opt *o = find_long(a->opts, s, len);
+
+	if (!o)
+		o = find_long(opt_common, s, len);
+	if (!o)
+		return usage(a, "unknown option", argv[*i]);
+	if (!o->arg) {
+		// --rm=false and the like: a flag that is switched off again
+		if (eq && strcmp(eq, "=true") && strcmp(eq, "=false"))
+			return usage(a, "no value is taken by option", argv[*i]);
+		if (eq && !strcmp(eq, "=false"))
+			return o->set == opt_flag ? opt_unflag(o, NULL) : usage(a, "cannot be false: option", argv[*i]);
+		return o->set(o, NULL);
+	}
+	if (eq)
+		return o->set(o, eq + 1);
+	if (o->arg[0] == '[')
+		return o->set(o, NULL);
+	if (*i + 1 >= argc)
+		return usage(a, "a value is missing after option", argv[*i]);
+	return o->set(o, argv[++*i]);
+}
+
+// -abc, -xVALUE, -x VALUE
+static int take_brief(const struct applet *a, int argc, char **argv, int *i)
+{
+	for (const char *s = argv[*i] + 1; *s; s++) {
+		const struct opt *o = find_brief(a->opts, *s);
+		int r;
+
+		if (!o)
+			o = find_brief(opt_common, *s);
+		if (!o)
+			return usage(a, "unknown option", argv[*i]);
+		if (o->arg && o->arg[0] != '[') {
+			if (s[1])
+				return o->set(o, s + 1);
+			if (*i + 1 >= argc)
+				return usage(a, "a value is missing after option", argv[*i]);
+			return o->set(o, argv[++*i]);
+		}
+		r = o->set(o, NULL);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static bool help_wanted;
+static unsigned verbosity;
+static bool debug_wanted, quiet_wanted;
+
+const struct opt opt_common[] = {
+	{ 'v', "verbose", NULL, "say what is done", opt_count, &verbosity, false },
+	{ 0, "debug", NULL, "say everything, each request included", opt_flag, &debug_wanted, false },
+	{ 'q', "quiet", NULL, "errors only, no progress", opt_flag, &quiet_wanted, false },
+	{ 'h', "help", NULL, "this text", opt_flag, &help_wanted, false },
+	{ 0 },
+};
+
+int opt_parse(const struct applet *a, int argc, char **argv, int *ret_argc)
+{
+	int n = 0, r = 0, i = 1;
+
+	for (; i < argc && !r && !help_wanted; i++) {
+		const char *s = argv[i];
+
+		if (s[0] != '-' || !s[1]) {
+			if (a->stop_at_operand)
+				break;
+			argv[n++] = argv[i];
+		} else if (!strcmp(s, "--")) {
+			i++;
+			break;
+		} else {
+			r = s[1] == '-' ? take_long(a, argc, argv, &i) : take_brief(a, argc, argv, &i);
+		}
+	}
+	if (r)
+		return r;
+	if (help_wanted) {
+		opt_help(a, stdout);
+		return 1;
+	}
+	while (i < argc)
+		argv[n++] = argv[i++];
+	argv[n] = NULL;
+	*ret_argc = n;
+	log_level = debug_wanted ? LOG_DEBUG : verbosity ? LOG_INFO : LOG_WARN;
+	if (quiet_wanted)
+		log_level = LOG_WARN;
+	opt_quiet = quiet_wanted;
+	return 0;
+}
+
+bool opt_quiet;
+
+static void help_rows(const struct opt *table, FILE *to)
+{
+	for (const struct opt *o = table; o->set; o++) {
+		char left[64], brief[4] = "   ";
+
+		if (o->hidden)
+			continue;
+		if (o->brief)
+			snprintf(brief, sizeof brief, "-%c,", o->brief);
+		if (!o->arg)
+			snprintf(left, sizeof left, "%s --%s", brief, o->name);
+		else if (o->arg[0] == '[')
+			snprintf(left, sizeof left, "%s --%s[=%s", brief, o->name, o->arg + 1);
+		else
+			snprintf(left, sizeof left, "%s --%s %s", brief, o->name, o->arg);
+		fprintf(to, "  %-28s %s\n", left, o->help);
+	}
+}
+
+void opt_help(const struct applet *a, FILE *to)
+{
+	fprintf(to, "usage: fcpull %s [OPTION]... %s\n\n%s\n\n", a->name, a->args, a->line);
+	help_rows(a->opts, to);
+	help_rows(opt_common, to);
+	if (a->help)
+		fprintf(to, "\n%s", a->help);
+}

@@ -1,0 +1,150 @@
+// plain.c - an original pulled whole
+// SPDX-License-Identifier: Apache-2.0
+#include "plain.h"
+
+#include "indexw.h"
+#include "ingest.h"
+#include "log.h"
+#include "progress.h"
+
+// Reads one layer into the file `spool`; appends its space and chunks to parts.
+static int read_layer(struct image *img, uint32_t i, int spool, unsigned threads, struct index_parts *parts)
+{
+	const struct image_layer *l = &img->layers[i];
+	struct pack_conf conf = { .codec = CODEC_STORED, .chunk_blocks = 32, .threads = threads };
+	char name[DIGEST_STR_LEN];
+	struct ingest in = { .tree = parts->tree, .space = i, .spool = spool, .diff_id = &l->diff_id,
+			     .name = digest_str(&l->desc.digest, name) };
+	struct stream *blob;
+	struct pack *p;
+	int r = repo_open_blob(img->repo, &l->desc, 0, &blob);
+
+	if (r)
+		return r;
+	r = ingest_layer(&in, blob);
+	if (r)
+		return r;
+	p = pack_new(&conf, i);
+	pack_as_is(p, in.blocks);
+	r = pack_run(p, spool, -1);
+	if (!r) {
+		struct fmt_space *sp = &parts->spaces[i];
+		const struct fmt_chunk *c = pack_chunks(p, &sp->chunks);
+
+		buf_add(&parts->chunks, c, sp->chunks * sizeof *c);
+		memcpy(sp->layer, l->desc.digest.b, sizeof sp->layer);
+		memcpy(sp->diff_id, l->diff_id.b, sizeof sp->diff_id);
+		sp->blocks = in.blocks;
+	}
+	pack_free(p);
+	return r;
+}
+
+// The blocks lie in the tar's order, so that they were written only once.
+static void place_contents(struct tree *t)
+{
+	for (uint32_t i = 0; i < tree_contents(t); i++)
+		tree_content(t, i)->block = tree_content(t, i)->spool;
+}
+
+static int read_layers(struct image *img, const int *spools, unsigned threads, struct index_parts *parts)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < img->n_layers && !r; i++) {
+		char what[64], hex[65];
+		struct progress *p;
+
+		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, img->n_layers,
+			 digest_hex(&img->layers[i].desc.digest, hex));
+		p = progress_start(what, img->layers[i].desc.size);
+		r = read_layer(img, i, spools[i], threads, parts);
+		if (!r)
+			progress_add(p, img->layers[i].desc.size);
+		progress_end(p, r ? "failed" : "read");
+	}
+	return r;
+}
+
+int plain_read(struct image *img, const int *spools, unsigned threads, struct index **ret)
+{
+	struct index_parts parts = { .original = img->man.digest, .config = img->config_desc.digest, .n_spaces = img->n_layers };
+	int r;
+
+	parts.tree = tree_new();
+	parts.spaces = xcalloc(img->n_layers, sizeof *parts.spaces);
+	r = read_layers(img, spools, threads, &parts);
+	if (!r) {
+		place_contents(parts.tree);
+		r = index_build(&parts, ret);
+	}
+	index_parts_fini(&parts);
+	return r;
+}
+
+// ---- into the store ----
+
+// The blocks come last into their places, under names that are computed from them.
+static int adopt_all(struct store *s, const int *spools, const struct index *ix)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < index_spaces(ix) && !r; i++) {
+		struct digest key = index_space_key(ix, i);
+		struct space_view sp;
+
+		index_space(ix, i, &sp);
+		r = store_adopt(s, spools[i], &key, sp.blocks);
+	}
+	return r;
+}
+
+static int keep_index(struct store *s, const struct image *img, const struct index *ix)
+{
+	cleanup_buf struct buf packed = { 0 };
+	struct digest d;
+	int r = index_pack(ix, &packed);
+
+	if (r)
+		return r;
+	d = sha256_of(packed.data, packed.len);
+	r = store_put(s, &d, packed.data, packed.len);
+	return r ? r : store_set_local_index(s, &img->man.digest, &d);
+}
+
+static int open_spools(struct store *s, int *spools, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		spools[i] = store_tmp(s);
+		if (spools[i] < 0)
+			return spools[i];
+	}
+	return 0;
+}
+
+int plain_pull(struct store *s, struct image *img, unsigned threads, struct index **ret)
+{
+	int *spools = xmalloc(img->n_layers * sizeof *spools);
+	struct index *ix = NULL;
+	int r;
+
+	for (uint32_t i = 0; i < img->n_layers; i++)
+		spools[i] = -1;
+	r = open_spools(s, spools, img->n_layers);
+	if (!r)
+		r = plain_read(img, spools, threads, &ix);
+	if (!r)
+		r = adopt_all(s, spools, ix);
+	if (!r)
+		r = keep_index(s, img, ix);
+	for (uint32_t i = 0; i < img->n_layers; i++)
+		if (spools[i] >= 0)
+			close(spools[i]);
+	free(spools);
+	if (r) {
+		index_free(ix);
+		return r;
+	}
+	*ret = ix;
+	return 0;
+}

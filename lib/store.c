@@ -1,0 +1,302 @@
+// store.c - the local directory
+// SPDX-License-Identifier: Apache-2.0
+#include "store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "log.h"
+
+static char *default_path(void)
+{
+	const char *root = getenv("FCPULL_ROOT"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+
+	if (root && *root)
+		return xstrdup(root);
+	if (!geteuid())
+		return xstrdup("/var/lib/fcpull");
+	if (data && *data == '/')
+		return xasprintf("%s/fcpull", data);
+	return home && *home == '/' ? xasprintf("%s/.local/share/fcpull", home) : NULL;
+}
+
+static int open_dirs(struct store *s)
+{
+	static const char *const dirs[] = { "data", "local", "tmp", "mnt" };
+	int r = mkdir_p(s->path, 0700);
+
+	if (r)
+		return warn_errno(r, "make the store %s (--root names another place)", log_quote(s->path));
+	s->fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->fd < 0)
+		return warn_errno(-errno, "open the store %s", log_quote(s->path));
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		if (mkdirat(s->fd, dirs[i], 0700) && errno != EEXIST)
+			return warn_errno(-errno, "make %s in the store %s", dirs[i], log_quote(s->path));
+	return 0;
+}
+
+int store_open(const char *path, struct store **ret)
+{
+	struct store *s = xcalloc(1, sizeof *s);
+	struct ref ref = { .transport = REF_OCI };
+	int r;
+
+	s->fd = -1;
+	s->path = path ? xstrdup(path) : default_path();
+	if (!s->path) {
+		free(s);
+		return warn_errno(-ENOENT, "no place for the store: neither --root nor HOME is set");
+	}
+	r = open_dirs(s);
+	ref.dir = s->path;
+	if (!r)
+		r = layout_open(&ref, true, &s->repo);
+	if (r) {
+		store_close(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	repo_close(s->repo);
+	if (s->fd >= 0)
+		close(s->fd);
+	free(s->path);
+	free(s);
+}
+
+// ---- small objects ----
+
+static void blob_path(const struct digest *d, char out[static 96])
+{
+	char hex[65];
+
+	snprintf(out, 96, "blobs/sha256/%s", digest_hex(d, hex));
+}
+
+int store_put(struct store *s, const struct digest *d, const void *p, size_t n)
+{
+	char path[96];
+	int r;
+
+	blob_path(d, path);
+	if (!faccessat(s->fd, path, F_OK, 0))
+		return 0;
+	r = write_file_at(s->fd, path, p, n, 0600);
+	return r ? warn_errno(r, "write %s in the store %s", path, log_quote(s->path)) : 0;
+}
+
+int store_get(struct store *s, const struct digest *d, size_t max, char **ret, size_t *ret_len)
+{
+	cleanup_free char *p = NULL;
+	struct digest is;
+	char path[96];
+	size_t n;
+	int r;
+
+	blob_path(d, path);
+	r = read_file_at(s->fd, path, max, &p, &n);
+	if (r)
+		return r == -ENOENT ? r : warn_errno(r, "read %s in the store %s", path, log_quote(s->path));
+	is = sha256_of(p, n);
+	if (!digest_equal(&is, d)) {
+		warn("%s in the store %s is damaged and was removed", path, log_quote(s->path));
+		unlinkat(s->fd, path, 0);
+		return -ENOENT;
+	}
+	*ret = steal(&p);
+	*ret_len = n;
+	return 0;
+}
+
+static void local_path(const struct digest *manifest, char out[static 80])
+{
+	char hex[65];
+
+	snprintf(out, 80, "local/%s", digest_hex(manifest, hex));
+}
+
+int store_local_index(struct store *s, const struct digest *manifest, struct digest *ret)
+{
+	cleanup_free char *p = NULL;
+	char path[80];
+	size_t n;
+
+	local_path(manifest, path);
+	if (read_file_at(s->fd, path, DIGEST_STR_LEN, &p, &n))
+		return -ENOENT;
+	return n == DIGEST_STR_LEN - 1 && !digest_parse_n(p, n, ret) ? 0 : -ENOENT;
+}
+
+int store_set_local_index(struct store *s, const struct digest *manifest, const struct digest *index)
+{
+	char path[80], text[DIGEST_STR_LEN];
+	int r;
+
+	local_path(manifest, path);
+	digest_str(index, text);
+	r = write_file_at(s->fd, path, text, strlen(text), 0600);
+	return r ? warn_errno(r, "write %s in the store %s", path, log_quote(s->path)) : 0;
+}
+
+void store_forget_local_index(struct store *s, const struct digest *manifest)
+{
+	char path[80];
+
+	local_path(manifest, path);
+	unlinkat(s->fd, path, 0);
+}
+
+// ---- data spaces ----
+
+static size_t map_size(uint32_t blocks)
+{
+	return MAX(((size_t)blocks + 7) / 8, (size_t)1);
+}
+
+// The map is allocated on disk before it is mapped, so that a full disk is an error here and not a signal later; then
+// the map lives in memory only.
+static int map_open(int dir, struct space_file *f)
+{
+	cleanup_fd int fd = openat(dir, "map", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct stat st;
+	int flags = MAP_SHARED, e;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if ((uint64_t)st.st_size != f->map_len && (ftruncate(fd, 0) || ftruncate(fd, (off_t)f->map_len)))
+		return -errno;
+	e = posix_fallocate(fd, 0, (off_t)f->map_len);
+	if (e == ENOSPC || e == EDQUOT) {
+		warn("the store's disk is full: what is fetched now is not kept");
+		flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	}
+	f->map = mmap(NULL, f->map_len, PROT_READ | PROT_WRITE, flags, flags & MAP_ANONYMOUS ? -1 : fd, 0);
+	return f->map == MAP_FAILED ? -errno : 0;
+}
+
+static int blocks_open(int dir, uint32_t blocks, bool *ret_fresh)
+{
+	cleanup_fd int fd = openat(dir, "blocks", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	off_t want = (off_t)blocks << BLOCK_SHIFT;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	*ret_fresh = st.st_size != want;
+	if (*ret_fresh && ftruncate(fd, want))
+		return -errno;
+	return steal_fd(&fd);
+}
+
+static void space_path(const struct digest *key, char out[static 80])
+{
+	char hex[65];
+
+	snprintf(out, 80, "data/%s", digest_hex(key, hex));
+}
+
+int store_space(struct store *s, const struct digest *key, uint32_t blocks, struct space_file *ret)
+{
+	struct space_file f = { .fd = -1, .map_len = map_size(blocks) };
+	cleanup_fd int dir = -1;
+	bool fresh;
+	char path[80];
+	int r;
+
+	space_path(key, path);
+	if (mkdirat(s->fd, path, 0700) && errno != EEXIST)
+		return warn_errno(-errno, "make %s in the store %s", path, log_quote(s->path));
+	dir = openat(s->fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return warn_errno(-errno, "open %s in the store %s", path, log_quote(s->path));
+	f.fd = blocks_open(dir, blocks, &fresh);
+	r = f.fd < 0 ? f.fd : map_open(dir, &f);
+	if (r) {
+		if (f.fd >= 0)
+			close(f.fd);
+		return warn_errno(r, "open %s in the store %s", path, log_quote(s->path));
+	}
+	if (fresh)
+		memset(f.map, 0, f.map_len);
+	*ret = f;
+	return 0;
+}
+
+void space_file_close(struct space_file *f)
+{
+	if (f->map)
+		munmap(f->map, f->map_len);
+	if (f->fd >= 0)
+		close(f->fd);
+	f->map = NULL;
+	f->fd = -1;
+}
+
+bool space_has(const struct space_file *f, uint32_t block, uint32_t n)
+{
+	for (uint32_t end = block + n; block < end; block++) {
+		uint8_t byte = __atomic_load_n(&f->map[block / 8], __ATOMIC_ACQUIRE);
+
+		if (byte == 0xff && block % 8 == 0 && end - block >= 8)
+			block += 7;
+		else if (!(byte & 1u << block % 8))
+			return false;
+	}
+	return true;
+}
+
+void space_mark(struct space_file *f, uint32_t block, uint32_t n, bool present)
+{
+	for (uint32_t end = block + n; block < end;) {
+		uint32_t count = MIN(8 - block % 8, end - block);
+		uint8_t bits = (uint8_t)(((1u << count) - 1) << block % 8);
+
+		if (present)
+			__atomic_fetch_or(&f->map[block / 8], bits, __ATOMIC_RELEASE);
+		else
+			__atomic_fetch_and(&f->map[block / 8], (uint8_t)~bits, __ATOMIC_RELEASE);
+		block += count;
+	}
+}
+
+// ---- new spaces ----
+
+int store_tmp(struct store *s)
+{
+	int fd = openat(s->fd, "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	return fd < 0 ? warn_errno(-errno, "make a file in the store %s", log_quote(s->path)) : fd;
+}
+
+int store_adopt(struct store *s, int fd, const struct digest *key, uint32_t blocks)
+{
+	char path[80], from[64], to[96];
+	struct space_file f;
+	int r;
+
+	space_path(key, path);
+	if (mkdirat(s->fd, path, 0700) && errno != EEXIST)
+		return warn_errno(-errno, "make %s in the store %s", path, log_quote(s->path));
+	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
+	snprintf(to, sizeof to, "%s/blocks", path);
+	// blocks that stand there may be incomplete or damaged; these here are whole: they take the place
+	if (unlinkat(s->fd, to, 0) && errno != ENOENT)
+		return warn_errno(-errno, "replace %s in the store %s", to, log_quote(s->path));
+	if (linkat(AT_FDCWD, from, s->fd, to, AT_SYMLINK_FOLLOW))
+		return warn_errno(-errno, "name %s in the store %s", to, log_quote(s->path));
+	r = store_space(s, key, blocks, &f);
+	if (r)
+		return r;
+	space_mark(&f, 0, blocks, true);
+	space_file_close(&f);
+	return 0;
+}

@@ -1,0 +1,301 @@
+# shellcheck shell=bash
+# test/lib.sh - what the cases share: tools, images to test with, small checks
+# SPDX-License-Identifier: Apache-2.0
+
+# ---- tools ----
+# Programs that the cases use, and the Debian packages that bring them; what is missing is installed once, by root only.
+TOOLS='skopeo:skopeo umoci:umoci docker-registry:docker-registry podman:podman crun:crun htpasswd:apache2-utils openssl:openssl
+fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl'
+
+install_tools() {
+	local t missing=()
+	for t in $TOOLS; do
+		command -v "${t%%:*}" >/dev/null || missing+=("${t#*:}")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "test/run: not installed, and only root can: ${missing[*]}" >&2
+		return 0
+	fi
+	apt_install "${missing[@]}" || echo "test/run: apt-get install failed: ${missing[*]}" >&2
+}
+apt_install() {
+	local had=''; command -v docker-registry >/dev/null && had=1
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -qq -y --no-install-recommends install "$@" >/dev/null 2>&1 || {
+		apt-get -qq update && apt-get -qq -y --no-install-recommends install "$@"; } >/dev/null 2>&1 || return 1
+	# Debian's package starts a registry on port 5000 that nobody asked for
+	if [ -z "$had" ] && command -v docker-registry >/dev/null; then
+		systemctl disable --now docker-registry >/dev/null 2>&1 || true
+	fi
+}
+
+# ---- leaving a case ----
+skip() { echo "SKIP: $*"; exit 77; }
+fail() { echo "FAIL: $*"; exit 1; }
+need_root() { [ "$(id -u)" = 0 ] || skip "needs root"; }
+need() { local p; for p; do command -v "$p" >/dev/null || skip "$p is not installed"; done; }
+need_fuse() { need_root; [ -c /dev/fuse ] || skip "no /dev/fuse"; }
+
+# ---- small things ----
+seconds() {	# seconds START: since $EPOCHREALTIME was START, with one decimal
+	local us=$((${EPOCHREALTIME/[.,]/} - ${1/[.,]/}))
+	echo "$((us / 1000000)).$((us / 100000 % 10))"
+}
+unmount_below() {	# unmount_below DIR: unmounts what is mounted at or below it, deepest first, and names it
+	local m
+	{ awk -v d="$1" '$5 == d || index($5, d "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r; } 2>/dev/null | while read -r m; do
+		m=$(printf '%b' "$m")
+		umount -l "$m" && echo "$m"
+	done
+}
+tree_state() {	# tree_state DIR: names, sizes and contents of all files, to compare before and after
+	[ -e "$1" ] || { echo none; return; }
+	(cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2; find . ! -type f -printf '%y %p\n' | sort)
+}
+retry() {	# retry SECONDS COMMAND...: until it succeeds
+	local end=$(($(date +%s) + $1)); shift
+	until "$@"; do
+		[ "$(date +%s)" -lt $end ] || return 1
+		sleep 0.1
+	done
+}
+must_match() {	# must_match PATTERN FILE
+	# counted, not -q: a writer whose reader has left dies of SIGPIPE
+	[ "$(grep -Eac -e "$1" "$2")" -gt 0 ] && return 0
+	echo "no match for: $1"; echo "in $2:"; tail -n 20 "$2"
+	return 1
+}
+must_equal() {	# must_equal WHAT WANTED GOT
+	[ "$2" = "$3" ] && return 0
+	printf '%s: wanted:\n%s\ngot:\n%s\n' "$1" "$2" "$3" | head -c 2000
+	return 1
+}
+status_is() {	# status_is STATUS COMMAND...
+	local want=$1 rc=0; shift
+	"$@" || rc=$?
+	[ $rc = "$want" ] || { echo "exit $rc, expected $want: $*"; return 1; }
+}
+# refused PATTERN COMMAND...: it ends with 1 and says PATTERN on stderr in printable text, prints nothing on stdout, and leaves
+# no file in TMPDIR, nothing new in the store's blobs and data, and the layouts in $D as they were.
+refused() {
+	local pattern=$1 before; shift
+	mkdir -p "$FCPULL_ROOT"
+	before=$(state_of_case)
+	status_is 1 "$@" >"$D/refused.out" 2>"$D/refused.err" || { cat "$D/refused.out" "$D/refused.err"; return 1; }
+	must_match "$pattern" "$D/refused.err"
+	if LC_ALL=C grep -qaP '[^\x20-\x7e\n\t]' "$D/refused.err"; then
+		echo "stderr is not printable"; cat -v "$D/refused.err"; return 1
+	fi
+	[ ! -s "$D/refused.out" ] || { echo "stdout is not empty"; cat "$D/refused.out"; return 1; }
+	must_equal 'files left behind' "$before" "$(state_of_case)"
+}
+state_of_case() {
+	local d
+	find "$TMPDIR" -mindepth 1 -printf 'tmp %P\n'
+	# lock files, empty directories and the layout's own marks are the store's furniture
+	find "$FCPULL_ROOT" -type f \( -path '*/blobs/*' -o -path '*/data/*' \) -printf 'store %P %s\n' | sort
+	for d in "$D"/*/index.json; do [ -e "$d" ] && tree_state "${d%/*}"; done
+	return 0
+}
+json() {	# json FILTER FILE: a value, unquoted
+	jq -er "$1" "$2"
+}
+
+# ---- layouts ----
+blob() { echo "$1/blobs/sha256/${2#sha256:}"; }	# blob LAYOUT DIGEST: its file
+ref_digest() {	# ref_digest LAYOUT REF: what the name points at
+	jq -er --arg r "$2" '.manifests[] | select(.annotations["org.opencontainers.image.ref.name"] == $r) | .digest' "$1/index.json"
+}
+accelerated_digest() {	# accelerated_digest LAYOUT REF [ORIGINAL]: our manifest in the index under REF
+	jq -er --arg o "${3-}" '[.manifests[] | select(.artifactType == "application/vnd.fcpull.image.v1")
+		| select($o == "" or any(.annotations[]?; . == $o))][0].digest' "$(blob "$1" "$(ref_digest "$1" "$2")")"
+}
+copy_layout() { cp -al "$1" "$2"; }	# blobs are never changed in place, so links do
+
+# ---- images to test with: made at their first use, kept for the run ----
+fixture() {	# fixture NAME: prints its directory
+	local dir=$FIXTURES/$1
+	if [ ! -e "$dir.done" ]; then
+		rm -rf "$dir"
+		# a process of its own: `set -e` would be off to the left of ||
+		bash "$TESTS/run" --case /dev/null "make_$1" "$dir" >"$dir.log" 2>&1 || { echo "fixture $1:"; tail -n 20 "$dir.log"; return 1; } >&2
+		touch "$dir.done"
+	fi
+	echo "$dir"
+}
+# The image with everything in it (see torture.py).
+make_torture() { python3 "$TESTS/torture.py" --no-big "$1"; }
+make_big() { python3 "$TESTS/torture.py" "$1"; }
+# What umoci makes of it: the reference tree.
+make_torture_umoci() { umoci unpack --image "$(fixture torture):torture-gz" "$1"; }
+# torture, converted.
+make_torture_fc() {
+	copy_layout "$(fixture torture)" "$1"
+	FCPULL_ROOT=$1.store "$FCPULL" convert "oci:$1:torture"
+}
+# A few small images that can run: bb (Cmd), bb-ep (Entrypoint, User, WorkingDir, Env), with a file of 24 MB that nobody reads.
+make_small() {
+	local w=$1.work a
+	mkdir -p "$w/base/bin" "$w/base/etc" "$w/base/tmp" "$w/base/root" "$w/base/proc" "$w/base/sys" "$w/base/dev" "$w/data/data/many" "$w/app/app"
+	cp "$(command -v busybox)" "$w/base/bin/busybox"
+	for a in $(busybox --list); do [ "$a" = busybox ] || ln -s busybox "$w/base/bin/$a"; done
+	chmod 1777 "$w/base/tmp"
+	printf '%s\n' root:x:0:0:root:/root:/bin/sh alice:x:1000:1001::/home/alice:/bin/sh >"$w/base/etc/passwd"
+	printf '%s\n' root:x:0: users:x:1001:alice extra:x:1002:alice >"$w/base/etc/group"
+	python3 - "$w/data/data" <<-'X'
+		import random, sys
+		r = random.Random(7)
+		open(sys.argv[1] + "/unread", "wb").write(r.randbytes(24 << 20))
+		for i in range(500):
+		    open(f"{sys.argv[1]}/many/{i:03d}", "wb").write(r.randbytes(r.randrange(6000)))
+		open(sys.argv[1] + "/little", "w").write("a little file\n")
+	X
+	# shellcheck disable=SC2016
+	printf '#!/bin/sh\necho "hello from $0"\n' >"$w/app/app/hello"
+	printf 'not a program\n' >"$w/app/app/text"
+	chmod 755 "$w/app/app/hello"; chmod 644 "$w/app/app/text"
+	find "$w" -exec touch -h -d @1600000000 {} +
+	python3 "$TESTS/oci.py" "$1" bb --config '{"Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["sh", "-c", "echo default command"]}' \
+		"$w/base" "$w/data" "$w/app"
+	python3 "$TESTS/oci.py" "$1" bb-ep --config '{"Env": ["PATH=/bin"], "Entrypoint": ["/bin/echo", "entry"], "Cmd": ["point"],
+		"User": "alice", "WorkingDir": "/srv/work"}' "$w/base" "$w/app"
+	python3 "$TESTS/oci.py" "$1" tiny "$w/app"
+	rm -rf "$w"
+}
+make_small_fc() {
+	copy_layout "$(fixture small)" "$1"
+	local r; for r in bb bb-ep tiny; do FCPULL_ROOT=$1.store "$FCPULL" convert "oci:$1:$r"; done
+}
+# A small Debian: minbase by mmdebstrap, then a layer on it; with the machine's own mirror.
+make_debian() {
+	local w=$1.work mirror
+	# shellcheck disable=SC2016
+	mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -v security | head -n 1)
+	mkdir -p "$w/app/opt/app" "$w/app/etc"
+	mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Languages "none"' "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$w/base.tar" \
+		"deb $mirror $(. /etc/os-release && echo "$VERSION_CODENAME") main"
+	echo app >"$w/app/opt/app/file"
+	echo changed >"$w/app/etc/hostname"
+	python3 - "$TESTS" "$1" "$w" <<-'X'
+		import sys; sys.path.insert(0, sys.argv[1])
+		import oci
+		lay, w = oci.Layout(sys.argv[2]), sys.argv[3]
+		tars = [open(w + "/base.tar", "rb").read(), oci.tar_dir(w + "/app")]
+		lay.tag(lay.image([lay.blob(oci.gzip_member(t), oci.OCI_LAYER + "+gzip") for t in tars], [oci.sha(t) for t in tars],
+		    {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["/bin/sh", "-c", "cat /etc/debian_version"]}), "debian")
+		lay.save()
+	X
+	rm -rf "$w"
+}
+make_debian_umoci() { umoci unpack --image "$(fixture debian):debian" "$1"; }
+make_debian_fc() {
+	copy_layout "$(fixture debian)" "$1"
+	FCPULL_ROOT=$1.store "$FCPULL" convert "oci:$1:debian"
+}
+
+# ---- mounts ----
+same_tree() {	# same_tree IMAGE REFERENCE [treecmp options]: mounts, compares, unmounts
+	local image=$1 ref=$2 rc=0; shift 2
+	mkdir -p "$D/mnt"
+	"$FCPULL" mount "$image" "$D/mnt"
+	python3 "$TESTS/treecmp.py" "$@" "$D/mnt" "$ref" || rc=$?
+	"$FCPULL" umount "$D/mnt"
+	return $rc
+}
+not_mounted() { ! awk -v d="$1" '$5 == d { found = 1 } END { exit !found }' /proc/self/mountinfo; }
+
+# ---- registries: docker-registry behind TLS, with a token server or with htpasswd, on loopback ----
+REG_CREDS=alice:secret
+REG_PIDS=()
+free_port() {
+	local p
+	for p in $(shuf -i "${FCTEST_PORTS:-15100-15199}"); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo "$p"; return; }
+	done
+	return 1
+}
+# registry_up NAME KIND [STORAGE]: KIND is plain, token or htpasswd. Sets REG_HOST (host:port); in $REG_DIR/NAME are
+# access (the access log), certs/ca.crt. All registries share one CA, $REG_CA; $REG_CERTS is its directory.
+registry_up() {
+	local name=$1 kind=$2 dir port tokens i
+	REG_DIR=${REG_DIR:-$D/registry}
+	dir=$REG_DIR/$name
+	mkdir -p "$dir" "${3:-$dir/store}" "$REG_DIR/certs"
+	REG_CERTS=$REG_DIR/certs REG_CA=$REG_DIR/certs/ca.crt
+	[ -e "$REG_CA" ] || make_certs "$REG_DIR"
+	port=$(free_port)
+	REG_HOST=localhost:$port
+	{
+		echo 'version: 0.1'
+		echo 'log: {level: error, accesslog: {disabled: false}}'
+		echo "storage: {filesystem: {rootdirectory: '${3:-$dir/store}', maxthreads: 100}, delete: {enabled: true}, cache: {blobdescriptor: inmemory}}"
+		echo "http: {addr: '127.0.0.1:$port', host: '$([ "$kind" = plain ] && echo http || echo https)://$REG_HOST'"
+		[ "$kind" = plain ] || echo "  , tls: {certificate: '$REG_DIR/server.crt', key: '$REG_DIR/server.key'}"
+		echo '  }'
+	} >"$dir/config.yml"
+	case $kind in
+	htpasswd)
+		htpasswd -Bbc "$dir/htpasswd" "${REG_CREDS%%:*}" "${REG_CREDS#*:}" 2>/dev/null
+		echo "auth: {htpasswd: {realm: test, path: '$dir/htpasswd'}}" >>"$dir/config.yml" ;;
+	token)
+		tokens=$(free_port)
+		python3 "$TESTS/tokens.py" "$tokens" "$REG_DIR/server.crt" "$REG_DIR/server.key" "registry-$name" ${TOKEN_LIFE-} >"$dir/tokens" 2>&1 &
+		REG_PIDS+=($!)
+		echo "auth: {token: {realm: 'https://localhost:$tokens/token', service: 'registry-$name', issuer: fcpull-test, rootcertbundle: '$REG_DIR/server.crt'}}" \
+			>>"$dir/config.yml" ;;
+	esac
+	docker-registry serve "$dir/config.yml" >"$dir/access" 2>"$dir/log" </dev/null &
+	REG_PIDS+=($!)
+	trap registries_down EXIT
+	for i in "$port" ${tokens:-}; do
+		retry 20 bash -c "exec 3<>/dev/tcp/127.0.0.1/$i" 2>/dev/null || { cat "$dir/log"; fail "registry $name does not come up"; }
+	done
+}
+registries_down() {
+	local p
+	for p in "${REG_PIDS[@]}"; do
+		kill "$p" 2>/dev/null || continue
+		wait "$p" 2>/dev/null || true
+	done
+	REG_PIDS=()
+}
+make_certs() {
+	(
+		cd "$1"
+		openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=fcpull test CA' -keyout ca.key -out certs/ca.crt \
+			-addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign'
+		openssl req -newkey rsa:2048 -nodes -subj '/CN=localhost' -keyout server.key -out server.csr
+		printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n' >ext
+		openssl x509 -req -in server.csr -CA certs/ca.crt -CAkey ca.key -CAcreateserial -days 29 -extfile ext -out server.crt
+	) >"$1/openssl.log" 2>&1
+}
+# fcr VERB ARG...: fcpull with what the test registries need
+fcr() {
+	local verb=$1; shift
+	"$FCPULL" "$verb" --cacert "$REG_CA" --creds "$REG_CREDS" "$@"
+}
+blob_bytes() {	# blob_bytes NAME: bytes of blobs that the registry has sent so far
+	awk '/"GET [^ ]*\/blobs\// { sub(/.*" /, ""); if ($1 < 300) n += $2 } END { print n + 0 }' "$REG_DIR/$1/access"
+}
+sk_inspect() { skopeo inspect --cert-dir "$REG_CERTS" --creds "$REG_CREDS" "$@"; }
+sk_copy() {	# sk_copy [OPTION]... SRC DST
+	skopeo copy -q --src-cert-dir "$REG_CERTS" --dest-cert-dir "$REG_CERTS" "${@:1:$#-2}" $(case ${*: -2:1} in docker:*) echo "--src-creds=$REG_CREDS" ;; esac) \
+		$(case ${*: -1} in docker:*) echo "--dest-creds=$REG_CREDS" ;; esac) "${*: -2:1}" "${*: -1}"
+}
+# podman in a store of its own (its runroot may have 50 characters). The ulimits: without CAP_SYS_RESOURCE podman's defaults
+# are above the hard limits.
+pod() {
+	local runtime=runc
+	command -v runc >/dev/null || runtime=crun
+	podman --root "$POD_DIR/root" --runroot "$POD_DIR/run" --storage-driver overlay --cgroup-manager cgroupfs --runtime $runtime "$@"
+}
+pod_run() {	# pod_run IMAGE [CMD]...: pulled from the registry by podman's own client, run, removed
+	local rc=0 POD_DIR
+	POD_DIR=$(mktemp -d /var/tmp/fcp.XXXXXX)
+	pod pull -q --cert-dir "$REG_CERTS" --creds "$REG_CREDS" "$1" >/dev/null || rc=$?
+	[ $rc != 0 ] || pod run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 "$@" || rc=$?
+	unmount_below "$POD_DIR" >/dev/null
+	rm -rf --one-file-system "$POD_DIR"
+	return $rc
+}
