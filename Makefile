@@ -50,7 +50,8 @@ host = $(common) -isystem $(HOST)/include -g -O1 -fno-omit-frame-pointer
 cc_musl = $(MUSL)/bin/cc
 cflags_musl = $(common) -O2 -fstack-protector-strong -ffunction-sections -fdata-sections \
 	-ffile-prefix-map=$(MUSL)=/vendor $(CFLAGS)
-ldflags_musl = -s -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--gc-sections $(LDFLAGS)
+# musl takes the size of its threads' stacks from the program header: its default is 128 KiB
+ldflags_musl = -s -Wl,-z,relro,-z,now,-z,noexecstack,-z,stack-size=1048576 -Wl,--gc-sections $(LDFLAGS)
 
 cc_asan = $(HOSTCC)
 cflags_asan = $(host) -fsanitize=address,undefined -fno-sanitize-recover=undefined

@@ -38,7 +38,7 @@ static int pack_conf(struct pack_conf *ret)
 	} codecs[] = { { "zstd", CODEC_ZSTD, 3, 19 }, { "lz4", CODEC_LZ4, 0, 0 }, { "lz4hc", CODEC_LZ4, 9, 12 },
 		       { "none", CODEC_STORED, 0, 0 } };
 
-	if (chunk_size < BLOCK_SIZE || chunk_size > (uint64_t)FMT_CHUNK_BLOCKS_MAX * BLOCK_SIZE || chunk_size & (chunk_size - 1))
+	if (chunk_size < BLOCK_BYTES || chunk_size > (uint64_t)FMT_CHUNK_BLOCKS_MAX * BLOCK_BYTES || chunk_size & (chunk_size - 1))
 		return usage("--chunk-size is a power of two from 4k to 4m");
 	for (size_t i = 0; i < ARRAY_LEN(codecs); i++) {
 		if (strcmp(codecs[i].name, codec_name))

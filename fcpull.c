@@ -4,9 +4,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fcpull.h"
 
-#include <libgen.h>
 #include <signal.h>
 
+#include "boxinit.h"
 #include "log.h"
 
 static const struct applet *const applets[] = {
@@ -184,6 +184,7 @@ int main(int argc, char **argv)
 {
 	int r;
 
+	boxinit_enter(argc, argv);	// a container's pid 1 does not come back
 	signal(SIGPIPE, SIG_IGN);
 	r = dispatch(argc, argv);
 	if (fflush(stdout) && !r && errno != EPIPE) {

@@ -407,6 +407,8 @@ int auth_get(struct auth *a, const char *scope, char **ret)
 			t->value = NULL;
 		}
 	}
+	if (!t->value)
+		t = token_find(a, "");
 	*ret = t->value ? xstrdup(t->value) : NULL;
 	pthread_mutex_unlock(&lock);
 	return 0;
@@ -432,31 +434,38 @@ static int read_challenges(struct auth *a, const struct http_xfer *x, struct cha
 	return c->basic ? 0 : denied(a, "status 401, without a challenge that fcpull understands (Bearer, Basic)");
 }
 
-static int answer_basic(struct auth *a, struct token *t)
+// Basic knows no scopes: it is kept under the empty one.
+static int answer_basic(struct auth *a, const char *used, char **ret)
 {
+	struct token *t = token_find(a, "");
+
 	if (!a->creds.user)
 		return denied(a, "it wants credentials: --creds, --authfile, or podman login");
-	token_set(t, creds_basic(&a->creds), 0);
+	if (used && t->value && strcmp(used, t->value) == 0)
+		return denied(a, "it does not accept the credentials");
+	if (!t->value)
+		token_set(t, creds_basic(&a->creds), 0);
+	*ret = xstrdup(t->value);
 	return 0;
 }
 
-// The challenge is news: what was used is not the current value any more, or there is none.
-static int answer(struct auth *a, struct token *t, const char *scope, const struct challenges *c, const char *used)
+static int answer_bearer(struct auth *a, struct token *t, const char *scope, const struct challenges *c, const char *used, char **ret)
 {
 	while (t->fetching)
 		pthread_cond_wait(&fetched, &lock);
-	if (t->value && t->expires_at > now_ns() && (!used || strcmp(t->value, used) != 0))
-		return 0;	// somebody else was faster
-	if (!c->bearer || !c->realm) {
-		if (used && strncmp(used, "Basic ", 6) == 0)
-			return denied(a, "it does not accept the credentials");
-		return answer_basic(a, t);
+	// Unless somebody else was faster: then the value is another than the one that was refused.
+	if (!t->value || t->expires_at <= now_ns() || (used && strcmp(t->value, used) == 0)) {
+		free(t->realm);
+		free(t->service);
+		t->realm = xstrdup(c->realm);
+		t->service = c->service ? xstrdup(c->service) : NULL;
+		int r = token_renew(a, t, scope);
+
+		if (r < 0)
+			return r;
 	}
-	free(t->realm);
-	free(t->service);
-	t->realm = xstrdup(c->realm);
-	t->service = c->service ? xstrdup(c->service) : NULL;
-	return token_renew(a, t, scope);
+	*ret = xstrdup(t->value);
+	return 0;
 }
 
 int auth_answer(struct auth *a, const char *scope, const struct http_xfer *x, const char *used, char **ret)
@@ -471,11 +480,11 @@ int auth_answer(struct auth *a, const char *scope, const struct http_xfer *x, co
 	bool wider = c.error && strcmp(c.error, "insufficient_scope") == 0 && c.scope && *c.scope;
 
 	pthread_mutex_lock(&lock);
-	struct token *t = token_find(a, scope);
-
 	// The wider token is kept under the scope that was asked for: that is what it is good for.
-	r = answer(a, t, wider ? c.scope : scope, &c, used);
-	*ret = r == 0 ? xstrdup(t->value) : NULL;
+	if (c.bearer && c.realm)
+		r = answer_bearer(a, token_find(a, scope), wider ? c.scope : scope, &c, used, ret);
+	else
+		r = answer_basic(a, used, ret);
 	pthread_mutex_unlock(&lock);
 	challenges_fini(&c);
 	return r;

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define BLOCK_SHIFT 12
-#define BLOCK_SIZE 4096u
+#define BLOCK_BYTES 4096u
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof(*(a)))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
@@ -26,7 +26,7 @@
 // Blocks that `bytes` bytes take. bytes <= 2^63.
 static inline uint64_t blocks_of(uint64_t bytes)
 {
-	return (bytes + BLOCK_SIZE - 1) >> BLOCK_SHIFT;
+	return (bytes + BLOCK_BYTES - 1) >> BLOCK_SHIFT;
 }
 
 // ---- ownership: a variable marked so is released at the end of its scope ----

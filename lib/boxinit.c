@@ -220,8 +220,8 @@ static int write_map(int proc, pid_t pid, const char *name)
 
 	snprintf(path, sizeof path, "1/%s", name);
 	cleanup_fd int from = mnt_open(proc, path, O_RDONLY, MNT_STRICT);
-	own = xcalloc(1, BLOCK_SIZE);
-	ssize_t got = from < 0 ? -1 : read(from, own, BLOCK_SIZE - 1);
+	own = xcalloc(1, BLOCK_BYTES);
+	ssize_t got = from < 0 ? -1 : read(from, own, BLOCK_BYTES - 1);
 	if (got <= 0)
 		return from < 0 ? from : -EIO;
 	len = (size_t)got;

@@ -1,23 +1,28 @@
 // fuse.c - the FUSE kernel protocol on a raw /dev/fuse descriptor
 //
-// Threads. fuse_serve() reads requests with `threads` threads, the caller's included, and starts one more, the watcher
-// (below). Replies to data that is not here come from the threads of whoever fetches it, by fuse_later_end(). The only
-// blockers are read(2) of the descriptor, and fuse_later_new() when FUSE_LATERS_MAX replies are outstanding.
+// Threads. fuse_serve() reads requests with `threads` threads, the caller's included, and starts
+// one more, the watcher (below). Replies to data that is not here come from the threads of
+// whoever fetches it, by fuse_later_end(). The only blockers are read(2) of the descriptor, and
+// fuse_later_new() when FUSE_LATERS_MAX replies are outstanding.
 //
-// All threads share one open file. FUSE_DEV_IOC_CLONE would give each its own list of unanswered requests, but the
-// kernel fails the requests on such a list when that file is closed (fuse_dev_release): a dead process's requests could not be
-// answered by its successor. On two
-// cores both ways serve 100-190 thousand reads of 4 KiB a second, and their difference is lost in the noise.
+// All threads share one open file. FUSE_DEV_IOC_CLONE would give each its own list of unanswered
+// requests, but the kernel fails the requests on such a list when that file is closed
+// (fuse_dev_release): a dead process's requests could not be answered by its successor. On two
+// cores both ways serve 100-190 thousand reads of 4 KiB a second, and their difference is lost in
+// the noise.
 //
-// Later replies. Each takes a record with a buffer of FUSE_IO_MAX bytes out of one reservation of address space: nothing is
-// allocated while serving, and memory is used only by buffers that hold data. A freed buffer keeps its pages
-// if fewer than LATERS_HOT free ones do. The number of requests under way is bounded by the kernel: MAX_BACKGROUND
-// read-ahead requests, and one for each thread that waits for a page of its own.
+// Later replies. Each takes a record with a buffer of FUSE_IO_MAX bytes out of one reservation of
+// address space: nothing is allocated while serving, and memory is used only by buffers that hold
+// data. A freed buffer keeps its pages if fewer than LATERS_HOT free ones do. The number of
+// requests under way is bounded by the kernel: MAX_BACKGROUND read-ahead requests, and one for
+// each thread that waits for a page of its own.
 //
-// Interrupts. The kernel sends INTERRUPT for the first signal that hits a waiting task, fatal or not, and nothing for a later
-// SIGKILL (request_wait_answer: "Any signal may interrupt this", then "Wait it out"). To answer each with EINTR would be wrong: a page
-// fault would become SIGBUS because a timer went off. To answer none would leave killed tasks unkillable until the network
-// comes back. So the watcher looks at the tasks of interrupted requests, a few times a second, and answers for those that are dying.
+// Interrupts. The kernel sends INTERRUPT for the first signal that hits a waiting task, fatal or
+// not, and nothing for a later SIGKILL (request_wait_answer: "Any signal may interrupt this",
+// then "Wait it out"). To answer each with EINTR would be wrong: a page fault would become SIGBUS
+// because a timer went off. To answer none would leave killed tasks unkillable until the network
+// comes back. So the watcher looks at the tasks of interrupted requests, a few times a second,
+// and answers for those that are dying.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse.h"
@@ -36,59 +41,62 @@
 
 #include "log.h"
 
-#define MINOR_LEAST 23		// the first that has today's fuse_init_out
+#define MINOR_LEAST 23 // the first that has today's fuse_init_out
 #define MINOR_KNOWN 38
 #define MAX_READAHEAD (1u << 20)
-// Requests beyond it wait in the kernel, those for data that is here behind those for data that is not: so it is large.
+// Requests beyond it wait in the kernel, those for data that is here behind those for data that
+// is not: so it is large.
 #define MAX_BACKGROUND 1024
-#define CONGESTION 768		// from here on the kernel leaves out speculative read-ahead
+#define CONGESTION 768 // from here on the kernel leaves out speculative read-ahead
 #define LATERS_LEAST 64
 #define LATERS_HOT 8
 #define LATER_NONE UINT32_MAX
-#define MISSED 16
+#define MISSED 16 // interrupts that may overtake their requests at once
 #define WATCH_MS 200
 #define THREADS_MAX 64
 #define STACK_SIZE (256u << 10)
-#define NOTIFY_RESEND 7		// FUSE_NOTIFY_RESEND, since 7.40
+#define NOTIFY_RESEND 7 // FUSE_NOTIFY_RESEND, since 7.40
 
-// Not FUSE_ASYNC_DIO: a reader of O_DIRECT would wait unkillably (fuse_direct_IO: wait_for_completion).
-#define WANTED (FUSE_ASYNC_READ | FUSE_EXPORT_SUPPORT | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | \
-	FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_ABORT_ERROR | FUSE_MAX_PAGES | \
-	FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA)
+// Not FUSE_ASYNC_DIO: a reader of O_DIRECT would wait unkillably (fuse_direct_IO:
+// wait_for_completion).
+#define WANTED                                                                                    \
+	(FUSE_ASYNC_READ | FUSE_EXPORT_SUPPORT | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |    \
+		FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_ABORT_ERROR | FUSE_MAX_PAGES | \
+		FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA)
 
 struct fuse {
 	int fd;
 	const struct fuse_fs *fs;
-	// Set by INIT, which the kernel sends first and alone; false on a connection taken over: then the answers that cost
-	// a request more, but are always right.
+	// Set by INIT, which the kernel sends first and alone; false on a connection taken over:
+	// then the answers that cost a request more, but are always right.
 	bool no_open, no_opendir;
 	int init_error;
-	uint8_t *bufs;		// laters_max of FUSE_IO_MAX, then one for each thread
+	uint8_t *bufs; // laters_max of FUSE_IO_MAX, then one for each thread
 	size_t bufs_len;
 	uint32_t laters_max;
 	struct fuse_later *laters;
-	pthread_mutex_t lock;	// for all below, and the records
-	pthread_cond_t freed;	// a record has been given back
-	pthread_cond_t watch;	// an interrupt has come, or the end
-	uint32_t hot, cold;	// heads of the lists of free records, with pages and without
+	pthread_mutex_t lock; // for all below, and the records
+	pthread_cond_t freed; // a record has been given back
+	pthread_cond_t watch; // an interrupt has come, or the end
+	uint32_t hot, cold;   // heads of the lists of free records, with pages and without
 	uint32_t hot_count;
-	uint32_t high;		// records below it have been in use before
+	uint32_t high; // records below it have been in use before
 	uint32_t in_use;
-	uint32_t interrupted;	// of these
-	uint64_t missed[MISSED];	// requests interrupted before they had a record
+	uint32_t interrupted;	 // of these
+	uint64_t missed[MISSED]; // requests interrupted before they had a record
 	uint32_t missed_next;
 	bool ending;
 };
 
 // ---- mounting ----
 
-// Of fsconfig(2), fsmount(2), move_mount(2). <linux/mount.h> clashes with some C libraries' <sys/mount.h>, and this one
-// with base.h: it has a BLOCK_SIZE of 1024. Not mnt.c's functions: those need Linux 5.12 and name the source themselves.
+// Of fsconfig(2), fsmount(2), move_mount(2); <linux/mount.h> and <sys/mount.h> clash in some C
+// libraries. Not mnt.c's functions: those need Linux 5.12 and name the source themselves.
 enum { SET_FLAG = 0, SET_STRING = 1, CMD_CREATE = 6 };
 enum { OPEN_CLOEXEC = 1 };
-enum { ATTR_RDONLY = 1, ATTR_NOSUID = 2, ATTR_NODEV = 4 };	// the same as mount(2)'s flags
+enum { ATTR_RDONLY = 1, ATTR_NOSUID = 2, ATTR_NODEV = 4 }; // the same as mount(2)'s flags
 enum { FROM_EMPTY_PATH = 0x04, TO_EMPTY_PATH = 0x40 };
-#define CONFIG_MAX_STRING 255	// strndup_user(_value, 256) in fsconfig(2)
+#define CONFIG_MAX_STRING 255 // strndup_user(_value, 256) in fsconfig(2)
 
 struct mount_text {
 	char fd[12], user[12], group[12], max_read[12];
@@ -112,10 +120,9 @@ static int device_open(int *ret_fd)
 		*ret_fd = fd;
 		return 0;
 	}
-	int r = -errno;
-	if (r == -EACCES || r == -EPERM)
-		return warn_errno(r, "open /dev/fuse (needs root, and in a container: --device /dev/fuse)");
-	return warn_errno(r, "open /dev/fuse (try: modprobe fuse; in a container: --device /dev/fuse)");
+	const char *hint = errno == EACCES || errno == EPERM ? "needs root, or mode 666"
+							     : "try: modprobe fuse";
+	return warn_errno(-errno, "open /dev/fuse (%s; in a container: --device /dev/fuse)", hint);
 }
 
 static int superblock_config(int fs, const struct mount_text *t, const char *subtype)
@@ -174,9 +181,22 @@ static int mount_by_path(int target, const struct mount_text *t, const struct fu
 
 	snprintf(type, sizeof type, "fuse.%s", o->subtype);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", target);
-	snprintf(data, sizeof data, "fd=%s,rootmode=40000,user_id=%s,group_id=%s,max_read=%s,default_permissions,allow_other",
-		 t->fd, t->user, t->group, t->max_read);
-	return syscall(SYS_mount, t->source, path, type, (unsigned long)mount_attrs(o), data) ? -errno : 0;
+	snprintf(data, sizeof data,
+		"fd=%s,rootmode=40000,user_id=%s,group_id=%s,max_read=%s,"
+		"default_permissions,allow_other",
+		t->fd, t->user, t->group, t->max_read);
+	if (syscall(SYS_mount, t->source, path, type, (unsigned long)mount_attrs(o), data))
+		return -errno;
+	return 0;
+}
+
+static const char *mount_hint(int r)
+{
+	switch (r) {
+	case -EPERM: return " (needs root: CAP_SYS_ADMIN)";
+	case -ENODEV: return " (this kernel has no FUSE; try: modprobe fuse)";
+	default: return "";
+	}
 }
 
 int fuse_mount(const char *dir, const struct fuse_mount_opts *o, int *ret_fd)
@@ -193,14 +213,13 @@ int fuse_mount(const char *dir, const struct fuse_mount_opts *o, int *ret_fd)
 	mount_text_init(&text, fd, o->source);
 	r = mount_by_fd(target, &text, o);
 	// EPERM too: a container's system call filter may let pass only what is older
-	if (r == -ENOSYS || r == -EPERM)
-		r = mount_by_path(target, &text, o);
-	if (r == -EPERM)
-		return warn_errno(r, "mount on '%s' (needs root: CAP_SYS_ADMIN)", dir);
-	if (r == -ENODEV)
-		return warn_errno(r, "mount on '%s' (this kernel has no FUSE; try: modprobe fuse)", dir);
+	if (r == -ENOSYS || r == -EPERM) {
+		int e = mount_by_path(target, &text, o);
+
+		r = e && r == -EPERM ? r : e;
+	}
 	if (r)
-		return warn_errno(r, "mount on '%s'", dir);
+		return warn_errno(r, "mount on '%s'%s", dir, mount_hint(r));
 	*ret_fd = steal_fd(&fd);
 	return 0;
 }
@@ -215,12 +234,14 @@ int fuse_resend(int fd)
 // ---- replies ----
 
 // The one writer of replies. What fails here cannot be reported to the kernel in another way.
-static void fuse_send(const struct fuse *f, uint64_t unique, int error, const void *data, size_t len)
+static void fuse_send(
+	const struct fuse *f, uint64_t unique, int error, const void *data, size_t len)
 {
 	size_t body = error ? 0 : len;
-	struct fuse_out_header h = { .len = (uint32_t)(sizeof h + body), .error = error, .unique = unique };
+	struct fuse_out_header h = { .error = error, .unique = unique };
 	struct iovec iov[] = { { &h, sizeof h }, { (void *)(uintptr_t)data, body } };
 
+	h.len = (uint32_t)(sizeof h + body);
 	if (writev(f->fd, iov, body ? 2 : 1) >= 0)
 		return;
 	// ENOENT: aborted meanwhile; ENODEV: unmounted; EPERM: no longer connected
@@ -233,10 +254,11 @@ static void fuse_send(const struct fuse *f, uint64_t unique, int error, const vo
 static int laters_init(struct fuse *f, unsigned threads)
 {
 	f->hot = f->cold = LATER_NONE;
-	// where address space is counted as memory (vm.overcommit_memory = 2), be content with less
+	// where address space counts as memory (vm.overcommit_memory = 2), be content with less
 	for (uint32_t n = FUSE_LATERS_MAX; n >= LATERS_LEAST; n /= 2) {
 		size_t len = ((size_t)n + threads) * FUSE_IO_MAX;
-		void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 		if (p == MAP_FAILED)
 			continue;
@@ -272,7 +294,8 @@ static uint32_t later_take(struct fuse *f)
 	return i;
 }
 
-// Whether the request was interrupted before it had a record: another thread may have read the INTERRUPT already.
+// Whether the request was interrupted before it had a record: another thread may have read the
+// INTERRUPT already.
 static bool missed_take(struct fuse *f, uint64_t unique)
 {
 	for (size_t i = 0; i < MISSED; i++)
@@ -348,8 +371,9 @@ void fuse_later_end(struct fuse_later *l, int error, size_t len)
 
 // ---- interrupts ----
 
-// Whether SIGKILL is pending for thread tid: the kernel adds it to each thread of a process that is to die of whatever cause
-// (complete_signal, zap_other_threads). Field 31 of /proc/TID/stat, the thread's own pending signals, shows it.
+// Whether SIGKILL is pending for thread tid: the kernel adds it to each thread of a process that
+// is to die of whatever cause (complete_signal, zap_other_threads). Field 31 of /proc/TID/stat,
+// the thread's own pending signals, shows it.
 static bool task_dying(uint32_t tid)
 {
 	char path[32], text[1024];
@@ -362,7 +386,7 @@ static bool task_dying(uint32_t tid)
 	if (n <= 0)
 		return false;
 	text[n] = '\0';
-	char *p = strrchr(text, ')');	// the name before it may hold anything; field 3 follows
+	char *p = strrchr(text, ')'); // the name before it may hold anything; field 3 follows
 	for (int field = 2; p && field < 31; field++)
 		p = strchr(p + 1, ' ');
 	return p && (strtoull(p, NULL, 10) & 1ull << (SIGKILL - 1));
@@ -398,7 +422,8 @@ static void watch_scan(struct fuse *f)
 		struct fuse_later *l = &f->laters[i - 1];
 		// it may have ended, and another taken its place
 		pthread_mutex_lock(&f->lock);
-		bool mine = l->in_use && l->unique == unique && !atomic_exchange(&l->answered, true);
+		bool mine =
+			l->in_use && l->unique == unique && !atomic_exchange(&l->answered, true);
 		pthread_mutex_unlock(&f->lock);
 		if (mine)
 			fuse_send(f, unique, -EINTR, NULL, 0);
@@ -435,7 +460,7 @@ static void *watch_thread(void *arg)
 
 static int op_init(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
 {
-	const struct fuse_init_in *in = rq->arg;	// its first 16 bytes; the rest came with 7.36
+	const struct fuse_init_in *in = rq->arg; // its first 16 bytes; the rest came with 7.36
 	struct fuse_init_out *out = (void *)rp->buf;
 	uint32_t want = WANTED | (f->fs->acl ? FUSE_POSIX_ACL : 0u);
 
@@ -443,27 +468,30 @@ static int op_init(struct fuse *f, const struct fuse_request *rq, struct fuse_re
 	memset(out, 0, sizeof *out);
 	out->major = FUSE_KERNEL_VERSION;
 	out->minor = MIN(in->minor, (uint32_t)MINOR_KNOWN);
-	if (in->major > FUSE_KERNEL_VERSION)	// the kernel will ask again, in our version
+	if (in->major > FUSE_KERNEL_VERSION) // the kernel will ask again, in our version
 		return 0;
 	if (in->major < FUSE_KERNEL_VERSION || in->minor < MINOR_LEAST) {
-		f->init_error = warn_errno(-EPROTO, "fuse: the kernel speaks %u.%u, needed is %d.%d (Linux 3.15) or later",
-					   in->major, in->minor, FUSE_KERNEL_VERSION, MINOR_LEAST);
+		f->init_error = warn_errno(-EPROTO,
+			"fuse: the kernel speaks %u.%u, needed is %d.%d (Linux 3.15) or later",
+			in->major, in->minor, FUSE_KERNEL_VERSION, MINOR_LEAST);
 		return f->init_error;
 	}
 	out->flags = in->flags & want;
 	out->max_readahead = MIN(in->max_readahead, MAX_READAHEAD);
 	out->max_background = MAX_BACKGROUND;
 	out->congestion_threshold = CONGESTION;
-	out->max_write = 4096;			// the least there is
+	out->max_write = 4096; // the least there is
 	out->time_gran = 1;
 	out->max_pages = FUSE_IO_MAX / 4096;
 	f->no_open = in->flags & FUSE_NO_OPEN_SUPPORT;
 	f->no_opendir = in->flags & FUSE_NO_OPENDIR_SUPPORT;
-	debug("fuse: protocol 7.%u, kernel offers %#x, taken %#x", in->minor, in->flags, out->flags);
+	debug("fuse: protocol 7.%u, kernel offers %#x, taken %#x", in->minor, in->flags,
+		out->flags);
 	return 0;
 }
 
-// ENOSYS, once, makes the kernel open without asking, with exactly these flags (FUSE_NO_OPEN_SUPPORT).
+// ENOSYS, once, makes the kernel open without asking, with exactly these flags
+// (FUSE_NO_OPEN_SUPPORT).
 static int reply_open(bool none, uint32_t flags, struct fuse_reply *rp)
 {
 	struct fuse_open_out out = { .open_flags = flags };
@@ -510,23 +538,24 @@ static int op_interrupt(struct fuse *f, const struct fuse_request *rq, struct fu
 // ---- the protocol table ----
 
 enum {
-	NODE = 1,		// is about an existing node
-	NAME = 2,		// one name follows the struct
+	NODE = 1, // is about an existing node
+	NAME = 2, // one name follows the struct
 	NO_REPLY = 4,
 };
 
 struct fuse_op {
 	const char *name;
-	uint16_t least;		// bytes of its struct that it must have
+	uint16_t least; // bytes of its struct that it must have
 	uint8_t what;
-	int16_t answer;		// where there is no handler
+	int16_t answer; // where there is no handler
 	int (*own)(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp);
 };
 
-// Minimum sizes are given where the struct is looked at. Forgetting is free: node ids are fixed. RELEASE and the like are not
-// refused, for an old kernel sends them. The rest is answered so that the kernel does not ask again: ENOSYS to
-// FLUSH, FSYNC, ACCESS, POLL, LSEEK, STATX and locks means "do it yourself"; what would write is EROFS, though the
-// kernel refuses it before it comes here.
+// Minimum sizes are given where the struct is looked at. Forgetting is free: node ids are fixed.
+// RELEASE and the like are not refused, for an old kernel sends them. The rest is answered so
+// that the kernel does not ask again: ENOSYS to FLUSH, FSYNC, ACCESS, POLL, LSEEK, STATX and
+// locks means "do it yourself"; what would write is EROFS, though the kernel refuses it before it
+// comes here.
 static const struct fuse_op op_table[FUSE_OPCODES] = {
 	[FUSE_LOOKUP] = { "LOOKUP", 0, NODE | NAME, -ENOSYS, NULL },
 	[FUSE_FORGET] = { "FORGET", 0, NO_REPLY, 0, NULL },
@@ -547,7 +576,8 @@ static const struct fuse_op op_table[FUSE_OPCODES] = {
 	[FUSE_RELEASE] = { "RELEASE", 0, 0, 0, NULL },
 	[FUSE_FSYNC] = { "FSYNC", 0, 0, -ENOSYS, NULL },
 	[FUSE_SETXATTR] = { "SETXATTR", 0, 0, -EROFS, NULL },
-	[FUSE_GETXATTR] = { "GETXATTR", sizeof(struct fuse_getxattr_in), NODE | NAME, -ENOSYS, NULL },
+	[FUSE_GETXATTR] = { "GETXATTR", sizeof(struct fuse_getxattr_in), NODE | NAME, -ENOSYS,
+		NULL },
 	[FUSE_LISTXATTR] = { "LISTXATTR", sizeof(struct fuse_getxattr_in), NODE, -ENOSYS, NULL },
 	[FUSE_REMOVEXATTR] = { "REMOVEXATTR", 0, 0, -EROFS, NULL },
 	[FUSE_FLUSH] = { "FLUSH", 0, 0, -ENOSYS, NULL },
@@ -561,7 +591,8 @@ static const struct fuse_op op_table[FUSE_OPCODES] = {
 	[FUSE_SETLKW] = { "SETLKW", 0, 0, -ENOSYS, NULL },
 	[FUSE_ACCESS] = { "ACCESS", 0, 0, -ENOSYS, NULL },
 	[FUSE_CREATE] = { "CREATE", 0, 0, -EROFS, NULL },
-	[FUSE_INTERRUPT] = { "INTERRUPT", sizeof(struct fuse_interrupt_in), NO_REPLY, 0, op_interrupt },
+	[FUSE_INTERRUPT] = { "INTERRUPT", sizeof(struct fuse_interrupt_in), NO_REPLY, 0,
+		op_interrupt },
 	[FUSE_BMAP] = { "BMAP", 0, 0, -ENOSYS, NULL },
 	[FUSE_DESTROY] = { "DESTROY", 0, 0, 0, NULL },
 	[FUSE_IOCTL] = { "IOCTL", 0, 0, -ENOTTY, NULL },
@@ -580,8 +611,8 @@ static const struct fuse_op op_table[FUSE_OPCODES] = {
 	[FUSE_OPCODES - 1] = { "STATX", 0, 0, -ENOSYS, NULL },
 };
 
-// What every read-like opcode asks for must fit into the buffer of a reply: a shorter one would mean the end of the file, and
-// the kernel would believe it (fuse_short_read).
+// What every read-like opcode asks for must fit into the buffer of a reply: a shorter one would
+// mean the end of the file, and the kernel would believe it (fuse_short_read).
 static bool reads(uint32_t opcode)
 {
 	return opcode == FUSE_READ || opcode == FUSE_READDIR || opcode == FUSE_READDIRPLUS;
@@ -593,14 +624,17 @@ int fuse_request_check(const void *msg, size_t len, uint64_t nodes, struct fuse_
 
 	if (len < sizeof *h || h->len != len)
 		return -EBADMSG;
-	*ret = (struct fuse_request){ .unique = h->unique, .nodeid = h->nodeid, .opcode = h->opcode, .pid = h->pid };
+	*ret = (struct fuse_request){
+		.unique = h->unique, .nodeid = h->nodeid, .opcode = h->opcode, .pid = h->pid
+	};
 	if (h->opcode >= FUSE_OPCODES || !op_table[h->opcode].name)
 		return -ENOSYS;
 	const struct fuse_op *op = ret->op = &op_table[h->opcode];
 	if (op->what & NODE && (h->nodeid < 1 || h->nodeid > nodes))
 		return -ESTALE;
 	ret->arg = h + 1;
-	// extensions, at the end, are none of those that were asked for; before 7.38 the field is zero padding
+	// extensions, at the end, are none of those that were asked for; before 7.38 the field is
+	// zero padding
 	size_t rest = len - sizeof *h, ext = (size_t)h->total_extlen * 8;
 	if (ext > rest || rest - ext < op->least)
 		return -EINVAL;
@@ -652,7 +686,8 @@ static void fuse_handle(struct fuse_thread *t, size_t len)
 	fuse_send(t->fuse, rq.unique, r, rp.buf, rp.len);
 }
 
-// Waits for a request and answers it, or starts to. -ENODEV: unmounted; any other -errno: the connection is lost.
+// Waits for a request and answers it, or starts to. -ENODEV: unmounted; any other -errno: the
+// connection is lost.
 static int fuse_step(struct fuse_thread *t)
 {
 	struct pollfd p = { .fd = t->fuse->fd, .events = POLLIN };
@@ -666,9 +701,10 @@ static int fuse_step(struct fuse_thread *t)
 		}
 		if (n == 0)
 			return -ENODEV;
+		// ENOENT: the request was aborted while it was being read
 		if (errno == EAGAIN)
 			poll(&p, 1, -1);
-		else if (errno != EINTR && errno != ENOENT)	// ENOENT: aborted while it was being read
+		else if (errno != EINTR && errno != ENOENT)
 			return -errno;
 	}
 }
@@ -707,7 +743,8 @@ static int start_thread(pthread_t *ret, void *(*fn)(void *), void *arg)
 	return -r;
 }
 
-// The first request is INIT, or of a connection that was taken over; when that is done the others may come.
+// The first request is INIT, or of a connection that was taken over; when that is done the others
+// may come.
 static int run_threads(struct fuse *f, struct fuse_thread *t, unsigned threads)
 {
 	unsigned started = 1;

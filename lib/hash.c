@@ -12,6 +12,9 @@
 #include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
+#if defined(__clang__) && !defined(__ARM_FEATURE_SHA2)
+#define __ARM_FEATURE_SHA2 1	// clang before 16 hides the intrinsics from a target attribute
+#endif
 #include <arm_neon.h>
 #include <sys/auxv.h>
 #endif

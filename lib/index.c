@@ -456,7 +456,7 @@ void index_attr(const struct index *ix, uint32_t node, struct attr *ret)
 		ret->space = n->a;
 		ret->block = n->b;
 	} else if (S_ISDIR(n->mode)) {
-		ret->size = BLOCK_SIZE * (1 + n->size / 64);
+		ret->size = BLOCK_BYTES * (1 + n->size / 64);
 	} else if (S_ISCHR(n->mode) || S_ISBLK(n->mode)) {
 		ret->rdev_major = n->a;
 		ret->rdev_minor = n->b;

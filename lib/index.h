@@ -78,7 +78,7 @@ struct chunk_view {
 	enum codec codec;
 	uint64_t off;		// in the data blob
 	uint32_t clen;		// compressed bytes
-	struct digest sha;	// of the plain bytes, blocks * BLOCK_SIZE of them
+	struct digest sha;	// of the plain bytes, blocks * BLOCK_BYTES of them
 };
 uint32_t index_spaces(const struct index *ix);
 void index_space(const struct index *ix, uint32_t space, struct space_view *ret);

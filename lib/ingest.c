@@ -58,7 +58,7 @@ static bool is_zero(const uint8_t *p, size_t n)
 // Writes n bytes (padded with zeros to a whole block) at block. Zeros are left as holes where nothing was before.
 static int spool_write(struct spool *sp, uint64_t block, size_t n)
 {
-	size_t whole = (n + BLOCK_SIZE - 1) & ~(size_t)(BLOCK_SIZE - 1);
+	size_t whole = (n + BLOCK_BYTES - 1) & ~(size_t)(BLOCK_BYTES - 1);
 	int r;
 
 	memset(sp->buf + n, 0, whole - n);

@@ -19,7 +19,7 @@
 #define THREADS 4
 #define JOIN_BYTES (1u << 20)		// compressed bytes that one request fetches for readers ...
 #define JOIN_BYTES_FILL (4u << 20)	// ... and for the fill
-#define CHUNKS_PER_READ (LAZY_READ_MAX / BLOCK_SIZE + 1)
+#define CHUNKS_PER_READ (LAZY_READ_MAX / BLOCK_BYTES + 1)
 
 enum state { ST_NONE, ST_FLIGHT, ST_OK };
 
@@ -581,7 +581,7 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 	lz->state = xcalloc(chunks, sizeof *lz->state);
 	lz->waiters = xcalloc(chunks, sizeof(struct waiter *));
 	lz->workers = xcalloc(threads, sizeof *lz->workers);
-	lz->plain_max = BLOCK_SIZE;
+	lz->plain_max = BLOCK_BYTES;
 	for (uint32_t i = 0; i < chunks; i++) {
 		struct chunk_view c;
 

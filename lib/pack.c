@@ -276,6 +276,7 @@ static void *work(void *arg)
 static void record_chunk(struct pack *p, const struct fmt_chunk *c)
 {
 	struct fmt_chunk *last = p->n_chunks ? &p->chunks[p->n_chunks - 1] : NULL;
+	uint32_t block = last ? last->block + last->blocks : 0;
 
 	if (last && c->codec == CODEC_ZERO && last->codec == CODEC_ZERO) {
 		last->blocks += c->blocks;
@@ -283,7 +284,7 @@ static void record_chunk(struct pack *p, const struct fmt_chunk *c)
 	}
 	p->chunks = xgrow(p->chunks, &p->cap_chunks, p->n_chunks + 1, sizeof *p->chunks);
 	p->chunks[p->n_chunks] = *c;
-	p->chunks[p->n_chunks].block = last ? last->block + last->blocks : 0;
+	p->chunks[p->n_chunks].block = block;
 	p->n_chunks++;
 }
 

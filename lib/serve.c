@@ -55,6 +55,9 @@ static int serve(struct host_image *h, const struct serve_conf *conf, int ready)
 	return r;
 }
 
+// What a server has taken over: its memory here is kept, its connections are never touched again.
+static struct host_image *handed_over;
+
 int serve_start(struct host_image *h, const struct serve_conf *conf, pid_t *ret_pid)
 {
 	int p[2], r;
@@ -75,6 +78,7 @@ int serve_start(struct host_image *h, const struct serve_conf *conf, pid_t *ret_
 		close(p[0]);
 		_exit(serve(h, conf, p[1]) ? EXIT_FAILURE : 0);
 	}
+	handed_over = h;
 	close(p[1]);
 	r = read_full(p[0], &c, 1);
 	close(p[0]);

@@ -371,15 +371,6 @@ const char *pax_parse(struct pax *p, const void *data, size_t n, bool global)
 	return p->have_off ? "sparse map: offset without a length" : NULL;
 }
 
-void pax_reset(struct pax *p)
-{
-	p->has = 0;
-	p->have_off = false;
-	p->n_xattrs = p->xattr_bytes = 0;
-	p->text.len = 0;
-	sparse_reset(&p->map);
-}
-
 void pax_inherit(struct pax *p, const struct pax *global)
 {
 	struct pax old = *p;

@@ -54,7 +54,6 @@ struct pax {			// {0} = empty
 // Adds the records of one header: of two with one key the later wins. `global`: a 'g' header,
 // which may not carry what can only be true of one file (size, sparse map).
 const char *pax_parse(struct pax *p, const void *data, size_t n, bool global) must_check;
-void pax_reset(struct pax *p);				// empties, keeps the memory
 void pax_inherit(struct pax *p, const struct pax *global);	// resets to a copy of global
 void pax_fini(struct pax *p);
 

@@ -741,6 +741,8 @@ static void sorted_entries(const struct tree *t, uint32_t dir, uint32_t **v, siz
 		*v = xgrow(*v, cap, *n + 1, sizeof **v);
 		(*v)[(*n)++] = d;
 	}
+	if (*n == from)
+		return;
 	sort_tree = t;
 	qsort(*v + from, *n - from, sizeof **v, dirent_cmp);
 }

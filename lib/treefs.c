@@ -1,10 +1,12 @@
 // treefs.c - the tree of an image as a read-only file system, by FUSE
 //
-// The tree never changes, so the kernel may keep what it has been told for ever, "there is no such name" included. Node ids are
-// node numbers + 1, so nothing is remembered per inode, and FORGET is nothing. What the kernel asks twice is only what it
-// cannot keep: xattrs, data pages that it dropped.
+// The tree never changes, so the kernel may keep what it has been told for ever, "there is no
+// such name" included. Node ids are node numbers + 1, so nothing is remembered per inode, and
+// FORGET is nothing. What the kernel asks twice is only what it cannot keep: xattrs, data pages
+// that it dropped.
 //
-// Threads: all functions run on fuse.c's threads, read_done() on the engine's. Nothing here is written after the start.
+// Threads: all functions run on fuse.c's threads, read_done() on the engine's. Nothing here is
+// written after the start.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "treefs.h"
@@ -20,13 +22,13 @@
 // Seconds. 136 years; the kernel adds it to a clock in jiffies, so not all of 64 bits.
 #define FOREVER UINT32_MAX
 #define STAT_BLOCK 512
-#define TARGET_MAX 4095		// the kernel gives READLINK one page, and ends it with NUL
+#define TARGET_MAX 4095 // the kernel gives READLINK one page, and ends it with NUL
 
 struct treefs {
 	struct lazy *lz;
 	const struct index *ix;
-	uint64_t blocks;	// of all data spaces
-	bool has_xattrs;	// any node
+	uint64_t blocks; // of all data spaces
+	bool has_xattrs; // any node
 	bool has_acls;
 };
 
@@ -47,7 +49,7 @@ static void fill_attr(const struct treefs *t, uint32_t node, struct fuse_attr *r
 	*ret = (struct fuse_attr){
 		.ino = node + 1ull,
 		.size = a.size,
-		.blocks = stored ? blocks_of(a.size) * (BLOCK_SIZE / STAT_BLOCK) : 0,
+		.blocks = stored ? blocks_of(a.size) * (BLOCK_BYTES / STAT_BLOCK) : 0,
 		.atime = (uint64_t)a.mtime,
 		.mtime = (uint64_t)a.mtime,
 		.ctime = (uint64_t)a.mtime,
@@ -59,13 +61,15 @@ static void fill_attr(const struct treefs *t, uint32_t node, struct fuse_attr *r
 		.uid = a.uid,
 		.gid = a.gid,
 		.rdev = encode_dev(a.rdev_major, a.rdev_minor),
-		.blksize = BLOCK_SIZE,
+		.blksize = BLOCK_BYTES,
 	};
 }
 
 static void fill_entry(const struct treefs *t, uint32_t node, struct fuse_entry_out *ret)
 {
-	*ret = (struct fuse_entry_out){ .nodeid = node + 1ull, .entry_valid = FOREVER, .attr_valid = FOREVER };
+	*ret = (struct fuse_entry_out){
+		.nodeid = node + 1ull, .entry_valid = FOREVER, .attr_valid = FOREVER
+	};
 	fill_attr(t, node, &ret->attr);
 }
 
@@ -100,7 +104,8 @@ static int treefs_getattr(void *data, const struct fuse_request *rq, struct fuse
 
 // ---- names ----
 
-// "." of any node and ".." of a directory are asked for by NFS's file handles only (FUSE_EXPORT_SUPPORT).
+// "." of any node and ".." of a directory are asked for by NFS's file handles only
+// (FUSE_EXPORT_SUPPORT).
 static uint32_t find(const struct treefs *t, uint32_t node, const char *name, size_t len)
 {
 	if (len == 1 && name[0] == '.')
@@ -115,7 +120,8 @@ static uint32_t find(const struct treefs *t, uint32_t node, const char *name, si
 static int treefs_lookup(void *data, const struct fuse_request *rq, struct fuse_reply *rp)
 {
 	const struct treefs *t = data;
-	struct fuse_entry_out out = { .entry_valid = FOREVER };	// node 0: there is none, and will be none
+	struct fuse_entry_out out = { .entry_valid =
+					      FOREVER }; // node 0: there is none, and will be none
 
 	if (rq->name_len > NAME_MAX)
 		return -ENAMETOOLONG;
@@ -138,7 +144,8 @@ static int treefs_readlink(void *data, const struct fuse_request *rq, struct fus
 
 // ---- directories ----
 
-// Entry number i of a directory: ".", "..", then those of the index. The offset of an entry is i, that of the one after it i + 1.
+// Entry number i of a directory: ".", "..", then those of the index. The offset of an entry is i,
+// that of the one after it i + 1.
 static void entry_at(const struct treefs *t, uint32_t dir, uint64_t i, struct dirent_view *ret)
 {
 	if (i < 2)
@@ -152,10 +159,11 @@ static void entry_at(const struct treefs *t, uint32_t dir, uint64_t i, struct di
 		index_dirent(t->ix, dir, (uint32_t)(i - 2), ret);
 }
 
-// Adds an entry, if it fits into `room` bytes: struct fuse_dirent, for READDIRPLUS in a struct fuse_direntplus. There, node id 0
-// in those of "." and ".." says that nothing is told of the node (fuse_direntplus_link).
-static bool add_entry(const struct treefs *t, const struct dirent_view *d, uint64_t i, bool plus, size_t room,
-		      struct fuse_reply *rp)
+// Adds an entry, if it fits into `room` bytes: struct fuse_dirent, for READDIRPLUS in a struct
+// fuse_direntplus. There, node id 0 in those of "." and ".." says that nothing is told of the
+// node (fuse_direntplus_link).
+static bool add_entry(const struct treefs *t, const struct dirent_view *d, uint64_t i, bool plus,
+	size_t room, struct fuse_reply *rp)
 {
 	size_t head = plus ? sizeof(struct fuse_entry_out) : 0;
 	size_t len = head + FUSE_NAME_OFFSET + d->name_len;
@@ -184,7 +192,8 @@ static bool add_entry(const struct treefs *t, const struct dirent_view *d, uint6
 	return true;
 }
 
-static int list(const struct treefs *t, const struct fuse_request *rq, bool plus, struct fuse_reply *rp)
+static int list(
+	const struct treefs *t, const struct fuse_request *rq, bool plus, struct fuse_reply *rp)
 {
 	const struct fuse_read_in *in = rq->arg;
 	size_t room = MIN((size_t)in->size, rp->room);
@@ -234,7 +243,7 @@ static int treefs_getxattr(void *data, const struct fuse_request *rq, struct fus
 	uint32_t node = node_of(rq);
 	struct xattr_view x;
 
-	if (!t->has_xattrs)	// the kernel will not ask again, in any file
+	if (!t->has_xattrs) // the kernel will not ask again, in any file
 		return -ENOSYS;
 	for (uint32_t i = 0, n = index_xattr_count(t->ix, node); i < n; i++) {
 		index_xattr(t->ix, node, i, &x);
@@ -273,7 +282,7 @@ static int treefs_listxattr(void *data, const struct fuse_request *rq, struct fu
 // ---- data ----
 
 struct tree_read {
-	struct lazy_req req;		// first: read_done() gets its address
+	struct lazy_req req; // first: read_done() gets its address
 	struct fuse_later *later;
 };
 _Static_assert(sizeof(struct tree_read) <= FUSE_LATER_PRIV, "fits into struct fuse_later");
@@ -309,7 +318,7 @@ static int treefs_read(void *data, const struct fuse_request *rq, struct fuse_re
 	*read = (struct tree_read){
 		.req = {
 			.space = a.space,
-			.off = (uint64_t)a.block * BLOCK_SIZE + in->offset,
+			.off = (uint64_t)a.block * BLOCK_BYTES + in->offset,
 			.len = len,
 			.buf = later->buf,
 			.done = read_done,
@@ -317,7 +326,7 @@ static int treefs_read(void *data, const struct fuse_request *rq, struct fuse_re
 		.later = later,
 	};
 	int r = lazy_read(t->lz, &read->req);
-	if (r != 0)	// else it may have been done already, and the record be another's
+	if (r != 0) // else it may have been done already, and the record be another's
 		fuse_later_end(later, r < 0 ? reader_error(r) : 0, len);
 	return FUSE_LATER;
 }
@@ -328,12 +337,12 @@ static int treefs_statfs(void *data, const struct fuse_request *rq, struct fuse_
 {
 	const struct treefs *t = data;
 	struct fuse_statfs_out out = { .st = {
-		.blocks = t->blocks,
-		.files = index_nodes(t->ix),
-		.bsize = BLOCK_SIZE,
-		.frsize = BLOCK_SIZE,
-		.namelen = NAME_MAX,
-	} };
+					       .blocks = t->blocks,
+					       .files = index_nodes(t->ix),
+					       .bsize = BLOCK_BYTES,
+					       .frsize = BLOCK_BYTES,
+					       .namelen = NAME_MAX,
+				       } };
 
 	(void)rq;
 	return put(rp, &out, sizeof out);
@@ -358,8 +367,9 @@ static bool is_acl(const struct xattr_view *x)
 	return x->name_len >= sizeof prefix - 1 && memcmp(x->name, prefix, sizeof prefix - 1) == 0;
 }
 
-// Most images have no xattrs, and their mounts need not be asked for any: an overlay asks for one at each directory, execve at
-// each file. As few have ACLs, and only with them is it worth that the kernel asks for those.
+// Most images have no xattrs, and their mounts need not be asked for any: an overlay asks for one
+// at each directory, execve at each file. As few have ACLs, and only with them is it worth that
+// the kernel asks for those.
 static void look_for_xattrs(struct treefs *t)
 {
 	struct xattr_view x;

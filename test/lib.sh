@@ -205,70 +205,36 @@ same_tree() {	# same_tree IMAGE REFERENCE [treecmp options]: mounts, compares, u
 }
 not_mounted() { ! awk -v d="$1" '$5 == d { found = 1 } END { exit !found }' /proc/self/mountinfo; }
 
-# ---- registries: docker-registry behind TLS, with a token server or with htpasswd, on loopback ----
-REG_CREDS=alice:secret
-REG_PIDS=()
-free_port() {
+# ---- registries (lib-registry.sh), on ports that are free ----
+# shellcheck source=lib-registry.sh
+. "$TESTS/lib-registry.sh"
+# shellcheck disable=SC2153
+REG_CREDS=$REGISTRY_USER:$REGISTRY_PASSWORD
+free_port() {	# the first of two neighbours that nobody listens on
 	local p
-	for p in $(shuf -i "${FCTEST_PORTS:-15100-15199}"); do
-		(exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo "$p"; return; }
+	for p in $(shuf -i "${FCTEST_PORTS:-15100-15198}"); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || (exec 3<>"/dev/tcp/127.0.0.1/$((p + 1))") 2>/dev/null || { echo "$p"; return; }
 	done
 	return 1
 }
-# registry_up NAME KIND [STORAGE]: KIND is plain, token or htpasswd. Sets REG_HOST (host:port); in $REG_DIR/NAME are
-# access (the access log), certs/ca.crt. All registries share one CA, $REG_CA; $REG_CERTS is its directory.
+# registry_up NAME plain|tls|token|htpasswd: sets REG_HOST (host:port); REG_CA is a bundle of the authorities of all of
+# them, REG_CERTS a directory with each. They end with the case.
 registry_up() {
-	local name=$1 kind=$2 dir port tokens i
-	REG_DIR=${REG_DIR:-$D/registry}
-	dir=$REG_DIR/$name
-	mkdir -p "$dir" "${3:-$dir/store}" "$REG_DIR/certs"
-	REG_CERTS=$REG_DIR/certs REG_CA=$REG_DIR/certs/ca.crt
-	[ -e "$REG_CA" ] || make_certs "$REG_DIR"
-	port=$(free_port)
+	local port i
+	REGISTRY_DIR=${REG_DIR:-$D/registries}
+	REG_CERTS=$REGISTRY_DIR/certs REG_CA=$REGISTRY_DIR/certs/all
+	trap registry_stop_all EXIT
+	for i in 1 2 3; do
+		port=$(free_port)
+		registry_start "$1" "$port" "$2" && break
+		[ $i -lt 3 ] || fail "registry $1 does not come up"
+	done
+	# shellcheck disable=SC2034
 	REG_HOST=localhost:$port
-	{
-		echo 'version: 0.1'
-		echo 'log: {level: error, accesslog: {disabled: false}}'
-		echo "storage: {filesystem: {rootdirectory: '${3:-$dir/store}', maxthreads: 100}, delete: {enabled: true}, cache: {blobdescriptor: inmemory}}"
-		echo "http: {addr: '127.0.0.1:$port', host: '$([ "$kind" = plain ] && echo http || echo https)://$REG_HOST'"
-		[ "$kind" = plain ] || echo "  , tls: {certificate: '$REG_DIR/server.crt', key: '$REG_DIR/server.key'}"
-		echo '  }'
-	} >"$dir/config.yml"
-	case $kind in
-	htpasswd)
-		htpasswd -Bbc "$dir/htpasswd" "${REG_CREDS%%:*}" "${REG_CREDS#*:}" 2>/dev/null
-		echo "auth: {htpasswd: {realm: test, path: '$dir/htpasswd'}}" >>"$dir/config.yml" ;;
-	token)
-		tokens=$(free_port)
-		python3 "$TESTS/tokens.py" "$tokens" "$REG_DIR/server.crt" "$REG_DIR/server.key" "registry-$name" ${TOKEN_LIFE-} >"$dir/tokens" 2>&1 &
-		REG_PIDS+=($!)
-		echo "auth: {token: {realm: 'https://localhost:$tokens/token', service: 'registry-$name', issuer: fcpull-test, rootcertbundle: '$REG_DIR/server.crt'}}" \
-			>>"$dir/config.yml" ;;
-	esac
-	docker-registry serve "$dir/config.yml" >"$dir/access" 2>"$dir/log" </dev/null &
-	REG_PIDS+=($!)
-	trap registries_down EXIT
-	for i in "$port" ${tokens:-}; do
-		retry 20 bash -c "exec 3<>/dev/tcp/127.0.0.1/$i" 2>/dev/null || { cat "$dir/log"; fail "registry $name does not come up"; }
-	done
-}
-registries_down() {
-	local p
-	for p in "${REG_PIDS[@]}"; do
-		kill "$p" 2>/dev/null || continue
-		wait "$p" 2>/dev/null || true
-	done
-	REG_PIDS=()
-}
-make_certs() {
-	(
-		cd "$1"
-		openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=fcpull test CA' -keyout ca.key -out certs/ca.crt \
-			-addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign'
-		openssl req -newkey rsa:2048 -nodes -subj '/CN=localhost' -keyout server.key -out server.csr
-		printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n' >ext
-		openssl x509 -req -in server.csr -CA certs/ca.crt -CAkey ca.key -CAcreateserial -days 29 -extfile ext -out server.crt
-	) >"$1/openssl.log" 2>&1
+	mkdir -p "$REG_CERTS"
+	[ "$2" = plain ] && return 0
+	cp "$(registry_file "$1" ca.pem)" "$REG_CERTS/$1.crt"
+	cat "$REG_CERTS"/*.crt >"$REG_CA"
 }
 # fcr VERB ARG...: fcpull with what the test registries need
 fcr() {
@@ -276,12 +242,15 @@ fcr() {
 	"$FCPULL" "$verb" --cacert "$REG_CA" --creds "$REG_CREDS" "$@"
 }
 blob_bytes() {	# blob_bytes NAME: bytes of blobs that the registry has sent so far
-	awk '/"GET [^ ]*\/blobs\// { sub(/.*" /, ""); if ($1 < 300) n += $2 } END { print n + 0 }' "$REG_DIR/$1/access"
+	awk '/"GET [^ ]*\/blobs\// { sub(/.*HTTP\/[0-9.]*" /, ""); if ($1 < 300) n += $2 } END { print n + 0 }' "$(registry_file "$1" log)"
 }
 sk_inspect() { skopeo inspect --cert-dir "$REG_CERTS" --creds "$REG_CREDS" "$@"; }
-sk_copy() {	# sk_copy [OPTION]... SRC DST
-	skopeo copy -q --src-cert-dir "$REG_CERTS" --dest-cert-dir "$REG_CERTS" "${@:1:$#-2}" $(case ${*: -2:1} in docker:*) echo "--src-creds=$REG_CREDS" ;; esac) \
-		$(case ${*: -1} in docker:*) echo "--dest-creds=$REG_CREDS" ;; esac) "${*: -2:1}" "${*: -1}"
+sk_copy() {	# sk_copy [--all] SRC DST
+	local how=(--src-cert-dir "$REG_CERTS" --dest-cert-dir "$REG_CERTS")
+	[ "$1" != --all ] || { how+=(--all); shift; }
+	[[ $1 != docker:* ]] || how+=(--src-creds "$REG_CREDS")
+	[[ $2 != docker:* ]] || how+=(--dest-creds "$REG_CREDS")
+	skopeo copy -q "${how[@]}" "$1" "$2"
 }
 # podman in a store of its own (its runroot may have 50 characters). The ulimits: without CAP_SYS_RESOURCE podman's defaults
 # are above the hard limits.

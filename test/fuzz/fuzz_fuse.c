@@ -1,7 +1,9 @@
-// fuzz_fuse.c - what the kernel sends: a few requests of any bytes, through the check, the handlers and the replies
+// fuzz_fuse.c - what the kernel sends: a few requests of any bytes, through the check, the
+// handlers and the replies
 //
-// Input: messages of { flags, length (le16), bytes }. Flag 1: header.len is put right; 2: the engine completes what it holds
-// after this one. At the end each request that is to be answered has been, once, and nothing else has.
+// Input: messages of { flags, length (le16), bytes }. Flag 1: header.len is put right; 2: the
+// engine completes what it holds after this one. At the end each request that is to be answered
+// has been, once, and nothing else has.
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/uio.h>
 #include "log.h"
@@ -13,7 +15,11 @@ static ssize_t sink(int fd, const struct iovec *iov, int n);
 #include "../../lib/treefs.c"
 
 #define MESSAGES 8
-#define must(x) do { if (!(x)) abort(); } while (0)
+#define must(x)                  \
+	do {                     \
+		if (!(x))        \
+			abort(); \
+	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -49,8 +55,12 @@ void index_attr(const struct index *ix, uint32_t node, struct attr *ret)
 {
 	(void)ix;
 	must(node < ARRAY_LEN(nodes));
-	*ret = (struct attr){ .mode = nodes[node].mode, .nlink = 1, .size = nodes[node].size, .space = nodes[node].space,
-		.block = 5, .has_xattrs = node == 2 };
+	*ret = (struct attr){ .mode = nodes[node].mode,
+		.nlink = 1,
+		.size = nodes[node].size,
+		.space = nodes[node].space,
+		.block = 5,
+		.has_xattrs = node == 2 };
 }
 
 static uint32_t first_of(uint32_t dir)
@@ -70,7 +80,8 @@ void index_dirent(const struct index *ix, uint32_t dir, uint32_t i, struct diren
 	uint32_t node = first_of(dir) + i;
 
 	must(i < index_dir_count(ix, dir));
-	*ret = (struct dirent_view){ nodes[node].name, (uint32_t)strlen(nodes[node].name), node, nodes[node].mode & S_IFMT };
+	*ret = (struct dirent_view){ nodes[node].name, (uint32_t)strlen(nodes[node].name), node,
+		nodes[node].mode & S_IFMT };
 }
 
 uint32_t index_parent(const struct index *ix, uint32_t dir)
@@ -86,7 +97,8 @@ uint32_t index_lookup(const struct index *ix, uint32_t dir, const char *name, si
 
 	must(len > 0 && len <= 255 && !memchr(name, 0, len));
 	for (uint32_t i = 0; i < index_dir_count(ix, dir); i++)
-		if (strlen(nodes[first + i].name) == len && memcmp(nodes[first + i].name, name, len) == 0)
+		if (strlen(nodes[first + i].name) == len &&
+			memcmp(nodes[first + i].name, name, len) == 0)
 			return first + i;
 	return NODE_NONE;
 }
@@ -137,7 +149,10 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 {
 	(void)lz;
 	must(req->len > 0 && req->len <= FUSE_IO_MAX && req->off >= 5 * 4096);
-	must(req->off + req->len <= 5 * 4096 + (req->space == 0 ? 300001 : req->space == 1 ? 70000 : 5));
+	must(req->off + req->len <= 5 * 4096 +
+			(req->space == 0		  ? 300001
+					: req->space == 1 ? 70000
+							  : 5));
 	if (req->space == 2)
 		return -ENOENT;
 	memset(req->buf, 'd', req->len);
@@ -159,7 +174,7 @@ static void release(void)
 
 // ---- the replies ----
 static uint64_t asked[MESSAGES], answered[MESSAGES];
-static uint32_t sizes[MESSAGES];	// what a READ and its like have asked for, else 0
+static uint32_t sizes[MESSAGES]; // what a READ and its like have asked for, else 0
 static unsigned asked_count, answered_count;
 
 static ssize_t sink(int fd, const struct iovec *iov, int n)
@@ -175,7 +190,8 @@ static ssize_t sink(int fd, const struct iovec *iov, int n)
 	for (unsigned i = 0; i < asked_count; i++)
 		known |= asked[i] == h.unique && (sizes[i] == 0 || len <= sizeof h + sizes[i]);
 	must(known);
-	for (size_t i = 0, sum = 0; n > 1 && i < iov[1].iov_len; i++) {	// all of it has been written
+	for (size_t i = 0, sum = 0; n > 1 && i < iov[1].iov_len;
+		i++) { // all of it has been written
 		static volatile size_t seen;
 
 		sum += ((const uint8_t *)iov[1].iov_base)[i];
@@ -206,9 +222,11 @@ static void send_one(struct fuse_thread *t, const uint8_t *p, size_t len, bool f
 		memcpy(t->in, &(uint32_t){ (uint32_t)len }, 4);
 	int r = fuse_request_check(t->in, len, ARRAY_LEN(nodes), &rq);
 	if (r != -EBADMSG && !(rq.op && rq.op->what & NO_REPLY)) {
-		bool list = rq.opcode == FUSE_READ || rq.opcode == FUSE_READDIR || rq.opcode == FUSE_READDIRPLUS;
+		bool list = rq.opcode == FUSE_READ || rq.opcode == FUSE_READDIR ||
+			rq.opcode == FUSE_READDIRPLUS;
 
-		sizes[asked_count] = r == 0 && list ? MAX(((const struct fuse_read_in *)rq.arg)->size, 1u) : 0;
+		sizes[asked_count] =
+			r == 0 && list ? MAX(((const struct fuse_read_in *)rq.arg)->size, 1u) : 0;
 		asked[asked_count++] = rq.unique;
 	}
 	fuse_handle(t, len);
@@ -219,7 +237,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct fuse f;
 	static struct fuse_thread thread;
 	static struct treefs tree;
-	static struct fuse_fs fs = { .data = &tree, .nodes = ARRAY_LEN(nodes), .handlers = handlers };
+	static struct fuse_fs fs = {
+		.data = &tree, .nodes = ARRAY_LEN(nodes), .handlers = handlers
+	};
 
 	if (!f.laters) {
 		log_level = LOG_QUIET;
@@ -233,7 +253,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	f.init_error = 0;
 	memset(f.missed, 0, sizeof f.missed);
 	for (int i = 0; i < MESSAGES && size >= 3; i++) {
-		size_t len = MIN((size_t)get_le16(data + 1), MIN(size - 3, (size_t)FUSE_REQUEST_MAX));
+		size_t len =
+			MIN((size_t)get_le16(data + 1), MIN(size - 3, (size_t)FUSE_REQUEST_MAX));
 
 		send_one(&thread, data + 3, len, data[0] & 1);
 		if (data[0] & 2)
@@ -244,6 +265,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	release();
 	must(answered_count == asked_count && f.in_use == 0 && f.interrupted == 0);
 	for (unsigned i = 0; i < asked_count; i++)
-		must(among(answered, answered_count, asked[i]) == among(asked, asked_count, asked[i]));
+		must(among(answered, answered_count, asked[i]) ==
+			among(asked, asked_count, asked[i]));
 	return 0;
 }

