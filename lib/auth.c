@@ -105,6 +105,18 @@ static void keep_param(const char *name, size_t n, char *value, struct challenge
 	free(value);
 }
 
+// "Negotiate YII=": a token68 in place of parameters. Only the end or a comma tells it from a parameter's name.
+static const char *skip_token68(const char *p)
+{
+	const char *start = skip_blanks(p), *end = start;
+
+	while (is_tchar(*end) || *end == '/')
+		end++;
+	end += strspn(end, "=");
+	end = skip_blanks(end);
+	return end > start && (!*end || *end == ',') ? end : p;
+}
+
 // auth-params of one challenge, as long as NAME=VALUE follows. `c` NULL: of no interest.
 static int take_params(const char **p, struct challenges *c)
 {
@@ -147,6 +159,7 @@ int auth_parse_challenge(const char *header, struct challenges *c)
 		p += n;
 		if (*p && !strchr(" \t,", *p))
 			return -EPROTO;
+		p = skip_token68(p);
 		int r = take_params(&p, first ? c : NULL);
 
 		if (r < 0)

@@ -64,8 +64,19 @@
 		FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_ABORT_ERROR | FUSE_MAX_PAGES | \
 		FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA)
 
+struct fuse_thread {
+	_Alignas(8) uint8_t in[FUSE_REQUEST_MAX];
+	struct fuse *fuse;
+	uint8_t *out; // FUSE_IO_MAX
+	pthread_t id;
+	int result;
+};
+
 struct fuse {
 	int fd;
+	unsigned thread_count;
+	struct fuse_thread *threads;
+	pthread_t watcher;
 	const struct fuse_fs *fs;
 	// Set by INIT, which the kernel sends first and alone; false on a connection taken over:
 	// then the answers that cost a request more, but are always right.
@@ -251,12 +262,12 @@ static void fuse_send(
 
 // ---- later replies ----
 
-static int laters_init(struct fuse *f, unsigned threads)
+static int laters_init(struct fuse *f)
 {
 	f->hot = f->cold = LATER_NONE;
 	// where address space counts as memory (vm.overcommit_memory = 2), be content with less
 	for (uint32_t n = FUSE_LATERS_MAX; n >= LATERS_LEAST; n /= 2) {
-		size_t len = ((size_t)n + threads) * FUSE_IO_MAX;
+		size_t len = ((size_t)n + f->thread_count) * FUSE_IO_MAX;
 		void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -652,14 +663,6 @@ int fuse_request_check(const void *msg, size_t len, uint64_t nodes, struct fuse_
 
 // ---- the loop ----
 
-struct fuse_thread {
-	_Alignas(8) uint8_t in[FUSE_REQUEST_MAX];
-	struct fuse *fuse;
-	uint8_t *out;
-	pthread_t id;
-	int result;
-};
-
 static int fuse_dispatch(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
 {
 	fuse_handler *handler = f->fs->handlers[rq->opcode];
@@ -745,20 +748,20 @@ static int start_thread(pthread_t *ret, void *(*fn)(void *), void *arg)
 
 // The first request is INIT, or of a connection that was taken over; when that is done the others
 // may come.
-static int run_threads(struct fuse *f, struct fuse_thread *t, unsigned threads)
+static int run_threads(struct fuse *f)
 {
+	struct fuse_thread *t = f->threads;
 	unsigned started = 1;
-	int r = fuse_step(&t[0]);
+	int r = t[0].result = fuse_step(&t[0]);
 
-	for (; r == 0 && started < threads; started++) {
+	for (; r == 0 && started < f->thread_count; started++) {
 		int e = start_thread(&t[started].id, reader_thread, &t[started]);
 
 		if (e) {
-			warn_errno(e, "fuse: only %u of %u threads", started, threads);
+			warn_errno(e, "fuse: only %u of %u threads", started, f->thread_count);
 			break;
 		}
 	}
-	t[0].result = r;
 	if (r == 0)
 		serve(&t[0]);
 	for (unsigned i = 1; i < started; i++)
@@ -770,58 +773,59 @@ static int run_threads(struct fuse *f, struct fuse_thread *t, unsigned threads)
 	return r == -ENODEV ? 0 : r;
 }
 
-static int fuse_run(struct fuse *f, unsigned threads)
+static int fuse_run(struct fuse *f)
 {
-	cleanup_free struct fuse_thread *t = calloc(threads, sizeof *t);
-	pthread_t watcher;
-	int r = t ? start_thread(&watcher, watch_thread, f) : -ENOMEM;
+	int r = start_thread(&f->watcher, watch_thread, f);
 
 	if (r)
-		return warn_errno(r, "fuse: start");
-	for (unsigned i = 0; i < threads; i++) {
-		t[i].fuse = f;
-		t[i].out = f->bufs + ((size_t)f->laters_max + i) * FUSE_IO_MAX;
-	}
-	r = run_threads(f, t, threads);
+		return warn_errno(r, "fuse: start a thread");
+	r = run_threads(f);
 	pthread_mutex_lock(&f->lock);
 	while (f->in_use)
 		pthread_cond_wait(&f->freed, &f->lock);
 	f->ending = true;
 	pthread_cond_signal(&f->watch);
 	pthread_mutex_unlock(&f->lock);
-	pthread_join(watcher, NULL);
+	pthread_join(f->watcher, NULL);
 	return r;
 }
 
 static void fuse_fini(struct fuse *f)
 {
 	laters_fini(f);
+	free(f->threads);
 	pthread_cond_destroy(&f->watch);
 	pthread_cond_destroy(&f->freed);
 	pthread_mutex_destroy(&f->lock);
 }
 
+// Needs fuse_fini() also when it has failed.
 static int fuse_init(struct fuse *f, int fd, const struct fuse_fs *fs, unsigned threads)
 {
 	pthread_condattr_t attr;
 
-	*f = (struct fuse){ .fd = fd, .fs = fs };
+	*f = (struct fuse){ .fd = fd, .fs = fs, .thread_count = threads };
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->freed, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&f->watch, &attr);
 	pthread_condattr_destroy(&attr);
-	return laters_init(f, threads);
+	f->threads = calloc(threads, sizeof *f->threads);
+	int r = f->threads ? laters_init(f) : -ENOMEM;
+	for (unsigned i = 0; r == 0 && i < threads; i++) {
+		f->threads[i].fuse = f;
+		f->threads[i].out = f->bufs + ((size_t)f->laters_max + i) * FUSE_IO_MAX;
+	}
+	return r;
 }
 
 int fuse_serve(int fd, const struct fuse_fs *fs, unsigned threads)
 {
 	struct fuse f;
+	int r = fuse_init(&f, fd, fs, MIN(MAX(threads, 1u), (unsigned)THREADS_MAX));
 
-	threads = MIN(MAX(threads, 1u), (unsigned)THREADS_MAX);
-	int r = fuse_init(&f, fd, fs, threads);
-	r = r ? warn_errno(r, "fuse: reserve buffers") : fuse_run(&f, threads);
+	r = r ? warn_errno(r, "fuse: reserve buffers") : fuse_run(&f);
 	fuse_fini(&f);
 	return r;
 }

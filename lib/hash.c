@@ -91,7 +91,7 @@ static void blocks_portable(uint32_t h[8], const uint8_t *p, size_t n)
 		uint32_t w[16], s[8];
 
 		memcpy(s, h, sizeof s);
-		for (unsigned i = 0; i < 16; i++)
+		for (size_t i = 0; i < 16; i++)
 			w[i] = load_be32(p + 4 * i);
 		for (unsigned i = 0; i < 64; i += 8) {
 			round_at(s, 0, K[i + 0] + schedule(w, i + 0));
@@ -125,7 +125,7 @@ struct ni {
 };
 
 // Four rounds, and the part of the schedule that they can prepare. r is a constant after inlining.
-SHA_NI __attribute__((always_inline)) static inline void ni_rounds4(struct ni *x, unsigned r)
+SHA_NI __attribute__((always_inline)) static inline void ni_rounds4(struct ni *x, size_t r)
 {
 	__m128i *cur = &x->w[r & 3], *next = &x->w[(r + 1) & 3], *prev = &x->w[(r + 3) & 3];
 	__m128i k = _mm_add_epi32(*cur, _mm_load_si128((const __m128i *)(const void *)&K[4 * r]));
@@ -298,7 +298,7 @@ const char *sha256_impl(void)
 int sha256_force(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(impls); i++) {
-		if (strcmp(impls[i].name, name) || !impls[i].have())
+		if (strcmp(impls[i].name, name) != 0 || !impls[i].have())
 			continue;
 		atomic_store_explicit(&chosen, &impls[i], memory_order_relaxed);
 		return 0;
@@ -345,12 +345,12 @@ struct digest sha256_final(struct sha256 *s)
 	uint8_t tail[72] = { 0x80 };
 	size_t pad = 1 + (119 - s->len % 64) % 64; // so that pad + 8 length bytes end a block
 	uint64_t bits = s->len * 8;
-	struct digest d;
+	struct digest d = { 0 };
 
 	store_be32(tail + pad, (uint32_t)(bits >> 32));
 	store_be32(tail + pad + 4, (uint32_t)bits);
 	sha256_update(s, tail, pad + 8);
-	for (unsigned i = 0; i < 8; i++)
+	for (size_t i = 0; i < 8; i++)
 		store_be32(d.b + 4 * i, s->h[i]);
 	return d;
 }
@@ -394,7 +394,7 @@ int digest_parse_n(const char *s, size_t n, struct digest *ret)
 
 	if (!colon || !is_algorithm(s, (size_t)(colon - s)))
 		return -EINVAL;
-	if (colon - s != 6 || memcmp(s, "sha256", 6))
+	if (colon - s != 6 || memcmp(s, "sha256", 6) != 0)
 		return -ENOTSUP;
 	if (n != 7 + 2 * SHA256_LEN)
 		return -EINVAL;
@@ -428,7 +428,7 @@ const char *digest_hex(const struct digest *d, char out[static 65])
 
 const char *digest_str(const struct digest *d, char out[static DIGEST_STR_LEN])
 {
-	memcpy(out, "sha256:", 7);
+	memcpy(out, "sha256:", 8);
 	digest_hex(d, out + 7);
 	return out;
 }

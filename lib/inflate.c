@@ -237,7 +237,7 @@ static int read_padding(struct inflate *f)
 		size_t n = f->len - f->pos;
 		const uint8_t *p = f->input + f->pos;
 
-		if (*p || memcmp(p, p + 1, n - 1))
+		if (*p || memcmp(p, p + 1, n - 1) != 0)
 			return bad(f, "garbage after the last member");
 		took(f, n);
 		zeros += n;

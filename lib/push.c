@@ -142,7 +142,7 @@ static int upload(struct upload *u)
 		if (e == 0 || !may_retry(e, status) || !http_try_again(u->r->http, &u->backoff, -1))
 			return e;
 		u->mount_from = NULL;
-		info("%s: sending a blob once more", u->r->repo.name);
+		warn("%s: sending the blob once more", u->r->repo.name);
 		// Perhaps only the answer was lost.
 		if (registry_has_blob(&u->r->repo, u->desc) == 1)
 			return 0;

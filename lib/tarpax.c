@@ -178,7 +178,7 @@ static const char *add_xattr(
 	size_t i = 0;
 
 	while (i < p->n_xattrs && (p->xattrs[i].name.len != name_len ||
-			   memcmp(pax_str(p, p->xattrs[i].name), name, name_len)))
+			   memcmp(pax_str(p, p->xattrs[i].name), name, name_len) != 0))
 		i++;
 	if (i < p->n_xattrs) {
 		p->xattr_bytes -= name_len + p->xattrs[i].value.len;
@@ -262,7 +262,7 @@ static const char *add_encoded_xattr(
 {
 	cleanup_buf struct buf key = { 0 }, value = { 0 };
 
-	if (name_len > 3 * TAR_XATTR_NAME || n > TAR_XATTR_MAX / 3 * 4 + 4)
+	if (name_len > (size_t)3 * TAR_XATTR_NAME || n > TAR_XATTR_MAX / 3 * 4 + 4)
 		return "extended attribute too long";
 	if (!decode_percent(name, name_len, &key) || !decode_base64(v, n, &value))
 		return "bad encoding of an extended attribute";
@@ -275,28 +275,28 @@ static const char *add_encoded_xattr(
 
 static const struct key {
 	const char *name;
-	unsigned field;		// cleared by an empty value
 	set_fn *set;
+	unsigned field;		// cleared by an empty value
 	bool single;		// makes sense for one file only: refused in a global header
 } keys[] = {
-	{ "path", PAX_PATH, set_path, false },
-	{ "linkpath", PAX_LINK, set_link, false },
-	{ "size", PAX_SIZE, set_size, true },
-	{ "uid", PAX_UID, set_uid, false },
-	{ "gid", PAX_GID, set_gid, false },
-	{ "mtime", PAX_MTIME, set_mtime, false },
-	{ "SCHILY.devmajor", PAX_MAJOR, set_major, false },
-	{ "SCHILY.devminor", PAX_MINOR, set_minor, false },
-	{ "SCHILY.realsize", 0, refuse_star, true },
-	{ "GNU.sparse.name", PAX_SPARSE_NAME, set_sparse_name, true },
-	{ "GNU.sparse.size", PAX_SPARSE_SIZE, set_sparse_size, true },
-	{ "GNU.sparse.realsize", PAX_SPARSE_SIZE, set_sparse_size, true },
-	{ "GNU.sparse.major", PAX_SPARSE_MAJOR, set_sparse_major, true },
-	{ "GNU.sparse.minor", PAX_SPARSE_MINOR, set_sparse_minor, true },
-	{ "GNU.sparse.map", PAX_SPARSE_MAP, set_sparse_map, true },
-	{ "GNU.sparse.numblocks", PAX_SPARSE_MAP, set_sparse_count, true },
-	{ "GNU.sparse.offset", PAX_SPARSE_MAP, set_sparse_offset, true },
-	{ "GNU.sparse.numbytes", PAX_SPARSE_MAP, set_sparse_length, true },
+	{ "path", set_path, PAX_PATH, false },
+	{ "linkpath", set_link, PAX_LINK, false },
+	{ "size", set_size, PAX_SIZE, true },
+	{ "uid", set_uid, PAX_UID, false },
+	{ "gid", set_gid, PAX_GID, false },
+	{ "mtime", set_mtime, PAX_MTIME, false },
+	{ "SCHILY.devmajor", set_major, PAX_MAJOR, false },
+	{ "SCHILY.devminor", set_minor, PAX_MINOR, false },
+	{ "SCHILY.realsize", refuse_star, 0, true },
+	{ "GNU.sparse.name", set_sparse_name, PAX_SPARSE_NAME, true },
+	{ "GNU.sparse.size", set_sparse_size, PAX_SPARSE_SIZE, true },
+	{ "GNU.sparse.realsize", set_sparse_size, PAX_SPARSE_SIZE, true },
+	{ "GNU.sparse.major", set_sparse_major, PAX_SPARSE_MAJOR, true },
+	{ "GNU.sparse.minor", set_sparse_minor, PAX_SPARSE_MINOR, true },
+	{ "GNU.sparse.map", set_sparse_map, PAX_SPARSE_MAP, true },
+	{ "GNU.sparse.numblocks", set_sparse_count, PAX_SPARSE_MAP, true },
+	{ "GNU.sparse.offset", set_sparse_offset, PAX_SPARSE_MAP, true },
+	{ "GNU.sparse.numbytes", set_sparse_length, PAX_SPARSE_MAP, true },
 };
 
 static bool has_prefix(const char *s, size_t n, const char *prefix)
@@ -317,7 +317,7 @@ static const char *set_record(
 		return add_encoded_xattr(
 			p, name + strlen(libarchive), name_len - strlen(libarchive), v, n);
 	for (const struct key *k = keys; k < keys + ARRAY_LEN(keys); k++) {
-		if (strlen(k->name) != name_len || memcmp(k->name, name, name_len))
+		if (strlen(k->name) != name_len || memcmp(k->name, name, name_len) != 0)
 			continue;
 		if (global && k->single)
 			return "a global pax header with the size of one file";

@@ -247,7 +247,7 @@ static int treefs_getxattr(void *data, const struct fuse_request *rq, struct fus
 		return -ENOSYS;
 	for (uint32_t i = 0, n = index_xattr_count(t->ix, node); i < n; i++) {
 		index_xattr(t->ix, node, i, &x);
-		if (x.name_len != rq->name_len || memcmp(x.name, rq->name, x.name_len))
+		if (x.name_len != rq->name_len || memcmp(x.name, rq->name, x.name_len) != 0)
 			continue;
 		if (x.value_len > rp->room)
 			return -E2BIG;

@@ -35,7 +35,7 @@ static char *url_part(CURLU *u, CURLUPart part)
 {
 	char *s = NULL;
 
-	if (curl_url_get(u, part, &s, CURLU_DEFAULT_PORT) != CURLUE_OK)
+	if (curl_url_get(u, part, &s, part == CURLUPART_PORT ? CURLU_DEFAULT_PORT : 0) != CURLUE_OK)
 		return NULL;
 	return s;
 }

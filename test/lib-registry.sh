@@ -10,7 +10,7 @@
 #   registry_stop NAME        by the recorded process ids
 #   registry_stop_all
 #   registry_file NAME FILE   prints the path of one of these files
-#   make_ca DIR               ca.pem ca.key cert.pem cert.key in DIR
+#   make_ca DIR [NAMES]       ca.pem ca.key cert.pem cert.key in DIR; NAMES as in subjectAltName
 #
 # REGISTRY_DIR is ${SCRATCH:-${TMPDIR:-/tmp}}/registries unless set before.
 # SPDX-License-Identifier: Apache-2.0
@@ -23,12 +23,12 @@ REGISTRY_PASSWORD='open sesame'
 registry_file() { echo "$REGISTRY_DIR/$1/$2"; }
 
 make_ca() {
-	local d=$1
+	local d=$1 names=${2:-DNS:localhost,IP:127.0.0.1,IP:::1}
 	mkdir -p "$d"
 	openssl ecparam -name prime256v1 -genkey -noout -out "$d/ca.key" 2>/dev/null
 	openssl ecparam -name prime256v1 -genkey -noout -out "$d/cert.key" 2>/dev/null
 	openssl req -x509 -new -key "$d/ca.key" -sha256 -days 30 -subj '/CN=fcpull test authority' -out "$d/ca.pem" 2>/dev/null
-	printf '%s\n' 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' 'basicConstraints=CA:FALSE' >"$d/ext"
+	printf '%s\n' "subjectAltName=$names" 'basicConstraints=CA:FALSE' >"$d/ext"
 	openssl req -new -key "$d/cert.key" -subj '/CN=localhost' 2>/dev/null |
 		openssl x509 -req -CA "$d/ca.pem" -CAkey "$d/ca.key" -CAcreateserial -sha256 -days 30 -extfile "$d/ext" -out "$d/cert.pem" 2>/dev/null
 }

@@ -235,7 +235,6 @@ static void send_one(struct fuse_thread *t, const uint8_t *p, size_t len, bool f
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct fuse f;
-	static struct fuse_thread thread;
 	static struct treefs tree;
 	static struct fuse_fs fs = {
 		.data = &tree, .nodes = ARRAY_LEN(nodes), .handlers = handlers
@@ -245,8 +244,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		log_level = LOG_QUIET;
 		treefs_init(&tree, NULL);
 		must(fuse_init(&f, -1, &fs, 1) == 0);
-		thread.fuse = &f;
-		thread.out = f.bufs + (size_t)f.laters_max * FUSE_IO_MAX;
 	}
 	asked_count = answered_count = 0;
 	f.no_open = f.no_opendir = false;
@@ -256,7 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size_t len =
 			MIN((size_t)get_le16(data + 1), MIN(size - 3, (size_t)FUSE_REQUEST_MAX));
 
-		send_one(&thread, data + 3, len, data[0] & 1);
+		send_one(f.threads, data + 3, len, data[0] & 1);
 		if (data[0] & 2)
 			release();
 		data += 3 + len;

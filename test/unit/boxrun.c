@@ -31,6 +31,18 @@ static void add_bind(struct options *o, char *arg)
 	o->binds[o->box.n_binds++] = (struct box_bind){ arg, dst, flag != NULL };
 }
 
+// CVE-2019-5736, as the payload "/proc/self/exe -Z": this very program, executed inside, keeps a descriptor of its own file and
+// makes way for a program that tries to write to it.
+static void attack(void)
+{
+	char path[32];
+	int fd = open("/proc/self/exe", O_PATH);
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	execl("/bin/probe", "probe", "overwrite", path, NULL);
+	exit(2);
+}
+
 static void set_option(struct options *o, int c)
 {
 	switch (c) {
@@ -54,18 +66,6 @@ static void set_option(struct options *o, int c)
 		fputs(usage, stderr);
 		exit(2);
 	}
-}
-
-// CVE-2019-5736, as the payload "/proc/self/exe -Z": this very program, executed inside, keeps a descriptor of its own file and
-// makes way for a program that tries to write to it.
-static void attack(void)
-{
-	char path[32];
-	int fd = open("/proc/self/exe", O_PATH);
-
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	execl("/bin/probe", "probe", "overwrite", path, NULL);
-	exit(2);
 }
 
 int main(int argc, char **argv)
