@@ -1,7 +1,8 @@
 // auth.c - what a registry wants to see before it answers: Basic, or tokens of a token server
 //
-// Threads: `lock` guards the list of tokens, and in each all fields but key; tokens are never freed before the process ends. Who sets
-// `fetching` fetches, without the lock, and broadcasts. auth.lock guards its creds, which are looked up once.
+// Threads: `lock` guards the list of tokens, and in each all fields but key; tokens are never
+// freed before the process ends. Who sets `fetching` fetches, without the lock, and broadcasts.
+// auth.lock guards its creds, which are looked up once.
 // SPDX-License-Identifier: Apache-2.0
 #include "auth.h"
 #include "json.h"
@@ -16,10 +17,10 @@
 
 struct token {
 	struct token *next;
-	char *key;		// registry, whose credentials, scope: ended by newlines
-	char *value;		// "Bearer ..." or "Basic ...", NULL: none yet
-	char *realm, *service;	// Bearer: where to get the next
-	uint64_t renew_at, expires_at;	// now_ns
+	char *key;		       // registry, whose credentials, scope: ended by newlines
+	char *value;		       // "Bearer ..." or "Basic ...", NULL: none yet
+	char *realm, *service;	       // Bearer: where to get the next
+	uint64_t renew_at, expires_at; // now_ns
 	bool fetching;
 };
 
@@ -67,7 +68,7 @@ static const char *skip_list(const char *p)
 // A quoted-string or a token at *p. NULL when it is neither, or too long. Caller frees.
 static char *take_value(const char **p)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 	const char *s = *p;
 
 	if (*s != '"') {
@@ -92,12 +93,19 @@ static char *take_value(const char **p)
 
 static void keep_param(const char *name, size_t n, char *value, struct challenges *c)
 {
-	const struct { const char *name; char **to; } params[] = {
-		{ "realm", &c->realm }, { "service", &c->service }, { "scope", &c->scope }, { "error", &c->error },
+	const struct {
+		const char *name;
+		char **to;
+	} params[] = {
+		{ "realm", &c->realm },
+		{ "service", &c->service },
+		{ "scope", &c->scope },
+		{ "error", &c->error },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(params); i++) {
-		if (strlen(params[i].name) == n && strncasecmp(params[i].name, name, n) == 0 && !*params[i].to) {
+		if (strlen(params[i].name) == n && strncasecmp(params[i].name, name, n) == 0 &&
+			!*params[i].to) {
 			*params[i].to = value;
 			return;
 		}
@@ -105,7 +113,8 @@ static void keep_param(const char *name, size_t n, char *value, struct challenge
 	free(value);
 }
 
-// "Negotiate YII=": a token68 in place of parameters. Only the end or a comma tells it from a parameter's name.
+// "Negotiate YII=": a token68 in place of parameters. Only the end or a comma tells it from a
+// parameter's name.
 static const char *skip_token68(const char *p)
 {
 	const char *start = skip_blanks(p), *end = start;
@@ -174,7 +183,7 @@ void challenges_fini(struct challenges *c)
 	free(c->service);
 	free(c->scope);
 	free(c->error);
-	*c = (struct challenges) {0};
+	*c = (struct challenges){ 0 };
 }
 
 // ---- parsing: the token server's reply ----
@@ -264,11 +273,11 @@ static int ask(struct http *h, const struct http_req *q, struct buf *body, unsig
 	return r;
 }
 
-static int get_token(struct http *h, const struct token *t, const char *scope, const struct creds *c, struct buf *body,
-		     unsigned *ret_status)
+static int get_token(struct http *h, const struct token *t, const char *scope,
+	const struct creds *c, struct buf *body, unsigned *ret_status)
 {
 	cleanup_secret char *basic = c->user ? creds_basic(c) : NULL;
-	struct buf cleanup_buf url = {0};
+	struct buf cleanup_buf url = { 0 };
 
 	buf_printf(&url, "%s", t->realm);
 	if (!strchr(t->realm, '?'))
@@ -276,16 +285,18 @@ static int get_token(struct http *h, const struct token *t, const char *scope, c
 	add_wanted(&url, t->service, scope);
 	if (c->user)
 		add_param(&url, "account", c->user);
-	struct http_req q = { .method = "GET", .url = buf_str(&url), .auth = basic, .auth_url = t->realm };
+	struct http_req q = {
+		.method = "GET", .url = buf_str(&url), .auth = basic, .auth_url = t->realm
+	};
 
 	return ask(h, &q, body, ret_status);
 }
 
 // OAuth2 (RFC 6749 section 6) as the token specification's oauth.md has it.
-static int post_token(struct http *h, const struct token *t, const char *scope, const struct creds *c, struct buf *body,
-		      unsigned *ret_status)
+static int post_token(struct http *h, const struct token *t, const char *scope,
+	const struct creds *c, struct buf *body, unsigned *ret_status)
 {
-	struct buf form = {0}, words = {0};
+	struct buf form = { 0 }, words = { 0 };
 
 	buf_printf(&words, "grant_type=refresh_token&client_id=fcpull");
 	if (t->service)
@@ -296,8 +307,13 @@ static int post_token(struct http *h, const struct token *t, const char *scope, 
 	buf_add(&form, words.data, words.len);
 	add_param(&form, "refresh_token", c->identity_token);
 	struct http_req q = {
-		.method = "POST", .url = t->realm, .auth_url = t->realm, .no_follow = true,
-		.content_type = "application/x-www-form-urlencoded", .body = form.data, .body_len = form.len,
+		.method = "POST",
+		.url = t->realm,
+		.auth_url = t->realm,
+		.no_follow = true,
+		.content_type = "application/x-www-form-urlencoded",
+		.body = form.data,
+		.body_len = form.len,
 	};
 	int r = ask(h, &q, body, ret_status);
 
@@ -311,18 +327,22 @@ static int refused(struct auth *a, unsigned status, const struct token *t)
 	bool have = a->creds.user || a->creds.identity_token;
 
 	if (status == 401 || status == 403)
-		warn("token server %s of %s: status %u: %s", url_show(t->realm), log_quote(a->host), status,
-		     have ? "it does not accept the credentials" : "it wants credentials: --creds, --authfile, or podman login");
+		warn("token server %s of %s: status %u: %s", url_show(t->realm), log_quote(a->host),
+			status,
+			have ? "it does not accept the credentials"
+			     : "it wants credentials: --creds, --authfile, or podman login");
 	else
-		return warn_errno(-EPROTO, "token server %s of %s: status %u", url_show(t->realm), log_quote(a->host), status);
+		return warn_errno(-EPROTO, "token server %s of %s: status %u", url_show(t->realm),
+			log_quote(a->host), status);
 	return -EACCES;
 }
 
 // A new token from t's realm: *ret_value "Bearer ...".
-static int fetch_token(struct auth *a, const struct token *t, const char *scope, char **ret_value, uint64_t *ret_seconds)
+static int fetch_token(struct auth *a, const struct token *t, const char *scope, char **ret_value,
+	uint64_t *ret_seconds)
 {
 	cleanup_secret char *token = NULL;
-	struct buf body = {0};
+	struct buf body = { 0 };
 	unsigned status = 0;
 	int r;
 
@@ -333,8 +353,8 @@ static int fetch_token(struct auth *a, const struct token *t, const char *scope,
 	if (r == 0 && status != 200)
 		r = refused(a, status, t);
 	else if (r == 0 && auth_parse_token((char *)body.data, body.len, &token, ret_seconds) < 0)
-		r = warn_errno(-EPROTO, "token server %s of %s: the reply is no JSON with a token", url_show(t->realm),
-			log_quote(a->host));
+		r = warn_errno(-EPROTO, "token server %s of %s: the reply is no JSON with a token",
+			url_show(t->realm), log_quote(a->host));
 	secret_buf_fini(&body);
 	if (r == 0)
 		*ret_value = xasprintf("Bearer %s", token);
@@ -347,8 +367,9 @@ static struct token *token_find(struct auth *a, const char *scope)
 {
 	const char *base;
 	int r = http_base(a->http, &base);
-	cleanup_free char *key = xasprintf("%s\n%s\n%s\n%s", r < 0 ? a->host : base, a->creds.user ? a->creds.user : "",
-		a->creds.identity_token ? "refresh" : "", scope);
+	cleanup_free char *key = xasprintf("%s\n%s\n%s\n%s", r < 0 ? a->host : base,
+		a->creds.user ? a->creds.user : "", a->creds.identity_token ? "refresh" : "",
+		scope);
 	struct token *t = tokens;
 
 	while (t && strcmp(t->key, key) != 0)
@@ -372,7 +393,8 @@ static void token_set(struct token *t, char *value, uint64_t seconds)
 	t->expires_at = seconds ? now + seconds * NS : UINT64_MAX;
 }
 
-// With the lock held, and let go of for the time of the fetch. t->realm stays: only the fetcher may change it.
+// With the lock held, and let go of for the time of the fetch. t->realm stays: only the fetcher
+// may change it.
 static int token_renew(struct auth *a, struct token *t, const char *scope)
 {
 	char *value = NULL;
@@ -441,10 +463,13 @@ static int read_challenges(struct auth *a, const struct http_xfer *x, struct cha
 	for (unsigned i = 0; r == 0 && (header = http_header(x, "www-authenticate", i)); i++)
 		r = auth_parse_challenge(header, c);
 	if (r < 0)
-		return warn_errno(r, "registry %s: WWW-Authenticate: %s makes no sense", log_quote(a->host), log_quote(header));
+		return warn_errno(r, "registry %s: WWW-Authenticate: %s makes no sense",
+			log_quote(a->host), log_quote(header));
 	if (c->bearer && c->realm)
 		return 0;
-	return c->basic ? 0 : denied(a, "status 401, without a challenge that fcpull understands (Bearer, Basic)");
+	return c->basic
+		? 0
+		: denied(a, "status 401, without a challenge that we understand (Bearer, Basic)");
 }
 
 // Basic knows no scopes: it is kept under the empty one.
@@ -462,7 +487,8 @@ static int answer_basic(struct auth *a, const char *used, char **ret)
 	return 0;
 }
 
-static int answer_bearer(struct auth *a, struct token *t, const char *scope, const struct challenges *c, const char *used, char **ret)
+static int answer_bearer(struct auth *a, struct token *t, const char *scope,
+	const struct challenges *c, const char *used, char **ret)
 {
 	while (t->fetching)
 		pthread_cond_wait(&fetched, &lock);
@@ -481,9 +507,10 @@ static int answer_bearer(struct auth *a, struct token *t, const char *scope, con
 	return 0;
 }
 
-int auth_answer(struct auth *a, const char *scope, const struct http_xfer *x, const char *used, char **ret)
+int auth_answer(
+	struct auth *a, const char *scope, const struct http_xfer *x, const char *used, char **ret)
 {
-	struct challenges c = {0};
+	struct challenges c = { 0 };
 	int r = read_challenges(a, x, &c);
 
 	if (r < 0) {
@@ -503,7 +530,8 @@ int auth_answer(struct auth *a, const char *scope, const struct http_xfer *x, co
 	return r;
 }
 
-struct auth *auth_new(struct http *h, const char *host, const char *repo, const struct net_opts *net)
+struct auth *auth_new(
+	struct http *h, const char *host, const char *repo, const struct net_opts *net)
 {
 	struct auth *a = xcalloc(1, sizeof *a);
 

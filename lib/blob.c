@@ -1,13 +1,15 @@
 // blob.c - reading a registry's blobs: streams that survive dropped connections, and ranges
 //
-// Registries redirect blobs to object stores by URLs that expire. The last good URL of a blob is kept, which saves a round trip per
-// range; when it is refused the registry is asked once for a new one.
+// Registries redirect blobs to object stores by URLs that expire. The last good URL of a blob is
+// kept, which saves a round trip per range; when it is refused the registry is asked once for a
+// new one.
 //
-// A registry that answers a Range with the whole blob (RFC 9110 section 14.2 allows it) gets no second chance to: blobs
-// up to WHOLE_MAX are then fetched whole, checked and kept in memory.
+// A registry that answers a Range with the whole blob (RFC 9110 section 14.2 allows it) gets no
+// second chance to: blobs up to WHOLE_MAX are then fetched whole, checked and kept in memory.
 //
-// Threads: registry.lock guards the URLs; whole_lock the blobs in memory, and is held while one comes in, so that others wait for it
-// instead of fetching it again. A stream belongs to one thread.
+// Threads: registry.lock guards the URLs; whole_lock the blobs in memory, and is held while one
+// comes in, so that others wait for it instead of fetching it again. A stream belongs to one
+// thread.
 // SPDX-License-Identifier: Apache-2.0
 #include "log.h"
 #include "registry.h"
@@ -15,7 +17,7 @@
 
 #include <stdatomic.h>
 
-#define PROGRESS (64u << 10)	// bytes after which a stream's failed attempts are forgotten
+#define PROGRESS (64u << 10) // bytes after which a stream's failed attempts are forgotten
 
 // ---- redirects that are remembered ----
 
@@ -71,18 +73,20 @@ static void remember_url(struct registry *r, const struct digest *d, const char 
 	struct cached_url *c = pick_slot(r, d);
 
 	free(c->url);
-	*c = (struct cached_url) { .digest = *d, .url = xstrdup(url), .used = ++r->tick };
+	*c = (struct cached_url){ .digest = *d, .url = xstrdup(url), .used = ++r->tick };
 	pthread_mutex_unlock(&r->lock);
 }
 
 // Object stores say in many ways that a signature has expired.
 static bool is_stale(unsigned status)
 {
-	return status == 400 || status == 401 || status == 403 || status == 404 || status == 410 || status == 416;
+	return status == 400 || status == 401 || status == 403 || status == 404 || status == 410 ||
+		status == 416;
 }
 
 // A GET of d's blob by q, which has its range. *ret has any status.
-static int get_blob(struct registry *r, const struct desc *d, struct http_req *q, struct http_xfer **ret)
+static int get_blob(
+	struct registry *r, const struct desc *d, struct http_req *q, struct http_xfer **ret)
 {
 	char str[DIGEST_STR_LEN];
 	cleanup_free char *cached = cached_url(r, &d->digest);
@@ -120,22 +124,23 @@ struct blob_stream {
 	struct stream s;
 	struct registry *r;
 	struct desc desc;
-	uint64_t off;		// of the next byte
-	uint64_t skip;		// bytes that a registry without ranges sends again
-	bool check;		// from offset 0: sha counts
+	uint64_t off;  // of the next byte
+	uint64_t skip; // bytes that a registry without ranges sends again
+	bool check;    // from offset 0: sha counts
 	struct sha256 sha;
-	struct http_req q;	// borrowed by x
+	struct http_req q; // borrowed by x
 	struct http_xfer *x;
 	struct http_backoff backoff;
-	uint64_t progress;	// off at the last failure
-	int error;		// final, said already
+	uint64_t progress; // off at the last failure
+	int error;	   // final, said already
 };
 
 static int blob_fail(const struct blob_stream *b, int e, const char *why)
 {
 	char str[DIGEST_STR_LEN];
 
-	return warn_errno(e, "%s: blob %s: %s", b->r->repo.name, digest_str(&b->desc.digest, str), why);
+	return warn_errno(
+		e, "%s: blob %s: %s", b->r->repo.name, digest_str(&b->desc.digest, str), why);
 }
 
 // What a response to a request from b->off on must look like.
@@ -148,9 +153,11 @@ static int accept_response(struct blob_stream *b)
 
 	b->skip = 0;
 	if (status == 206 && b->q.range) {
-		if (!range || url_content_range(range, &first, &last, &total) < 0 || first != b->off ||
-		    last != b->desc.size - 1 || (total != UINT64_MAX && total != b->desc.size))
-			return blob_fail(b, -EPROTO, "the reply's Content-Range is not what was asked for");
+		if (!range || url_content_range(range, &first, &last, &total) < 0 ||
+			first != b->off || last != b->desc.size - 1 ||
+			(total != UINT64_MAX && total != b->desc.size))
+			return blob_fail(
+				b, -EPROTO, "the reply's Content-Range is not what was asked for");
 	} else if (status == 200) {
 		b->skip = b->off;
 		want = b->desc.size;
@@ -160,14 +167,18 @@ static int accept_response(struct blob_stream *b)
 		return registry_fail(&b->q, b->x, NULL);
 	}
 	if (length >= 0 && (uint64_t)length != want)
-		return blob_fail(b, -EBADMSG, "the registry's has another size than the manifest says");
+		return blob_fail(
+			b, -EBADMSG, "the registry's has another size than the manifest says");
 	return 0;
 }
 
 static int blob_connect(struct blob_stream *b)
 {
-	b->q = (struct http_req) {
-		.range = b->off > 0, .first = b->off, .last = b->desc.size - 1, .backoff = &b->backoff,
+	b->q = (struct http_req){
+		.range = b->off > 0,
+		.first = b->off,
+		.last = b->desc.size - 1,
+		.backoff = &b->backoff,
 	};
 	int e = get_blob(b->r, &b->desc, &b->q, &b->x);
 
@@ -177,7 +188,7 @@ static int blob_connect(struct blob_stream *b)
 static int blob_finish(struct blob_stream *b)
 {
 	char got[DIGEST_STR_LEN], want[DIGEST_STR_LEN];
-	struct sha256 sha = b->sha;	// a second read at the end says the same
+	struct sha256 sha = b->sha; // a second read at the end says the same
 	struct digest d = sha256_final(&sha);
 
 	if (!b->check || digest_equal(&d, &b->desc.digest))
@@ -193,7 +204,7 @@ static int blob_retry(struct blob_stream *b, int e)
 
 	http_close(steal(&b->x));
 	if (b->off - b->progress > PROGRESS)
-		b->backoff = (struct http_backoff) {0};
+		b->backoff = (struct http_backoff){ 0 };
 	b->progress = b->off;
 	if (!http_try_again(b->r->http, &b->backoff, -1))
 		return blob_fail(b, e, why);
@@ -235,7 +246,8 @@ static ssize_t blob_read(struct stream *s, void *buf, size_t n)
 	}
 	if (b->error)
 		return b->error;
-	// At the end the connection becomes free for others; a body that goes on is no blob of this size.
+	// At the end the connection becomes free for others; a body that goes on is no blob of
+	// this size.
 	if (b->x && http_read(b->x, &more, 1) > 0)
 		return blob_fail(b, -EBADMSG, "the registry's is larger than the manifest says");
 	http_close(steal(&b->x));
@@ -326,21 +338,27 @@ static int whole_get(struct registry *r, const struct desc *d, struct whole_blob
 	if (e < 0)
 		return e;
 	w = xcalloc(1, sizeof *w);
-	*w = (struct whole_blob) { .next = r->wholes, .digest = d->digest, .data = (uint8_t *)data, .size = d->size };
+	*w = (struct whole_blob){
+		.next = r->wholes, .digest = d->digest, .data = (uint8_t *)data, .size = d->size
+	};
 	r->wholes = w;
 	r->wholes_size += d->size;
 	*ret = w;
 	return 0;
 }
 
-static int read_from_whole(struct registry *r, const struct desc *d, uint64_t off, void *buf, size_t n)
+static int read_from_whole(
+	struct registry *r, const struct desc *d, uint64_t off, void *buf, size_t n)
 {
 	char str[DIGEST_STR_LEN];
 	struct whole_blob *w;
 
 	if (d->size > WHOLE_MAX)
-		return warn_errno(-EOPNOTSUPP, "%s: the registry does not serve ranges, and blob %s is too large to be kept in memory"
-			" (pull the image instead)", r->repo.name, digest_str(&d->digest, str));
+		return warn_errno(-EOPNOTSUPP,
+			"%s: the registry does not serve ranges, and blob %s is too large "
+			"to be kept in memory"
+			" (pull the image instead)",
+			r->repo.name, digest_str(&d->digest, str));
 	pthread_mutex_lock(&r->whole_lock);
 	int e = whole_get(r, d, &w);
 
@@ -364,7 +382,7 @@ void registry_blobs_fini(struct registry *r)
 
 // ---- ranges ----
 
-#define RANGE_IGNORED 1	// from range_once: the whole blob is being sent instead
+#define RANGE_IGNORED 1 // from range_once: the whole blob is being sent instead
 
 static bool is_exact(const struct http_xfer *x, const struct http_req *q, uint64_t size)
 {
@@ -372,8 +390,9 @@ static bool is_exact(const struct http_xfer *x, const struct http_req *q, uint64
 	const char *range = http_header(x, "content-range", 0);
 	int64_t length = http_length(x);
 
-	return range && url_content_range(range, &first, &last, &total) == 0 && first == q->first && last == q->last &&
-		(total == UINT64_MAX || total == size) && (length < 0 || (uint64_t)length == last - first + 1);
+	return range && url_content_range(range, &first, &last, &total) == 0 && first == q->first &&
+		last == q->last && (total == UINT64_MAX || total == size) &&
+		(length < 0 || (uint64_t)length == last - first + 1);
 }
 
 // The body into buf: n bytes and not one more. 0 or -errno, silent.
@@ -395,7 +414,8 @@ static int read_body(struct http_xfer *x, uint8_t *buf, size_t n)
 }
 
 // One request. *ret_why is set with -errno that may be tried again; other errors are logged.
-static int range_once(struct registry *r, const struct desc *d, struct http_req *q, void *buf, char **ret_why)
+static int range_once(
+	struct registry *r, const struct desc *d, struct http_req *q, void *buf, char **ret_why)
 {
 	cleanup_xfer struct http_xfer *x = NULL;
 	size_t n = (size_t)(q->last - q->first + 1);
@@ -412,26 +432,31 @@ static int range_once(struct registry *r, const struct desc *d, struct http_req 
 	if (status != 200 && (status != 206 || !is_exact(x, q, d->size))) {
 		const char *range = http_header(x, "content-range", 0);
 
-		*ret_why = xasprintf("status %u with Content-Range %s", status, log_quote(range ? range : ""));
+		*ret_why = xasprintf(
+			"status %u with Content-Range %s", status, log_quote(range ? range : ""));
 		return -EPROTO;
 	}
 	e = read_body(x, buf, n);
 	if (e < 0)
-		*ret_why = xstrdup(e == -EPROTO ? "more bytes came than were asked for" : http_why(x));
+		*ret_why =
+			xstrdup(e == -EPROTO ? "more bytes came than were asked for" : http_why(x));
 	return e;
 }
 
 int registry_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
 {
 	struct registry *r = (struct registry *)repo;
-	struct http_backoff backoff = {0};
-	struct http_req q = { .range = true, .first = off, .last = off + n - 1, .backoff = &backoff };
+	struct http_backoff backoff = { 0 };
+	struct http_req q = {
+		.range = true, .first = off, .last = off + n - 1, .backoff = &backoff
+	};
 	char str[DIGEST_STR_LEN];
 
 	if (n == 0)
 		return 0;
 	if (off > d->size || n > d->size - off)
-		return warn_errno(-EINVAL, "%s: blob %s has not so many bytes", repo->name, digest_str(&d->digest, str));
+		return warn_errno(-EINVAL, "%s: blob %s has not so many bytes", repo->name,
+			digest_str(&d->digest, str));
 	while (!r->no_ranges) {
 		cleanup_free char *why = NULL;
 		int e = range_once(r, d, &q, buf, &why);
@@ -443,13 +468,14 @@ int registry_read_range(struct repo *repo, const struct desc *d, uint64_t off, v
 			r->no_ranges = true;
 			break;
 		}
-		// A wrong answer may come from one bad mirror behind the redirect: ask the registry for the way again.
+		// A wrong answer may come from one bad mirror behind the redirect: ask the
+		// registry for the way again.
 		forget_url(r, &d->digest);
 		if (!why)
 			return e;
 		if (!http_try_again(r->http, &backoff, -1))
-			return warn_errno(e, "%s: blob %s at %llu: %s", repo->name, digest_str(&d->digest, str),
-				(unsigned long long)off, why);
+			return warn_errno(e, "%s: blob %s at %llu: %s", repo->name,
+				digest_str(&d->digest, str), (unsigned long long)off, why);
 	}
 	return read_from_whole(r, d, off, buf, n);
 }

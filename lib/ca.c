@@ -1,6 +1,7 @@
 // ca.c - whom TLS trusts: the system's certificate authorities, wherever this system keeps them
 //
-// libcurl itself does not look at the environment (only the curl tool does), and a static binary has no distribution of its own.
+// libcurl itself does not look at the environment (only the curl tool does), and a static binary
+// has no distribution of its own.
 // SPDX-License-Identifier: Apache-2.0
 #include "ca.h"
 #include "log.h"
@@ -38,13 +39,18 @@ static const char *env(const char *name)
 
 int ca_load(const char *file, struct ca *ret)
 {
-	// Debian and Arch; Fedora and RHEL; the same, extracted; SUSE; Alpine and the BSDs; Go's list has these too.
+	// Debian and Arch; Fedora and RHEL; the same, extracted; SUSE; Alpine and the BSDs; Go's
+	// list has these too.
 	static const char *const places[] = {
-		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
+		"/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+		"/etc/ssl/ca-bundle.pem",
+		"/etc/ssl/cert.pem",
 	};
-	const char *env_file = env("SSL_CERT_FILE"), *env_dir = env("SSL_CERT_DIR"), *env_curl = env("CURL_CA_BUNDLE");
-	struct ca ca = {0};
+	const char *env_file = env("SSL_CERT_FILE"), *env_dir = env("SSL_CERT_DIR"),
+		   *env_curl = env("CURL_CA_BUNDLE");
+	struct ca ca = { 0 };
 	int r = 0;
 
 	if (file)
@@ -71,5 +77,5 @@ void ca_fini(struct ca *ca)
 {
 	free(ca->pem);
 	free(ca->dir);
-	*ca = (struct ca) {0};
+	*ca = (struct ca){ 0 };
 }

@@ -1,4 +1,4 @@
-// creds.c - credentials for a registry, from the command line or the files that docker and podman log in to
+// creds.c - credentials for a registry: command line, and the files of docker and podman
 // SPDX-License-Identifier: Apache-2.0
 #include "creds.h"
 #include "json.h"
@@ -19,7 +19,7 @@ void creds_fini(struct creds *c)
 	secret_free(c->user);
 	secret_free(c->password);
 	secret_free(c->identity_token);
-	*c = (struct creds) {0};
+	*c = (struct creds){ 0 };
 }
 
 // ---- base64 (RFC 4648 section 4) ----
@@ -29,7 +29,8 @@ static const char b64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 static void b64_encode(const uint8_t *p, size_t n, char *out)
 {
 	for (size_t i = 0; i < n; i += 3) {
-		uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
+		uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) |
+			(i + 2 < n ? p[i + 2] : 0);
 
 		*out++ = b64_digits[v >> 18];
 		*out++ = b64_digits[v >> 12 & 63];
@@ -90,7 +91,8 @@ static int take_pair(const char *pair, struct creds *c)
 
 static bool is_docker_hub(const char *host, size_t n)
 {
-	static const char *const names[] = { "docker.io", "index.docker.io", "registry-1.docker.io" };
+	static const char *const names[] = { "docker.io", "index.docker.io",
+		"registry-1.docker.io" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (strlen(names[i]) == n && strncasecmp(host, names[i], n) == 0)
@@ -98,8 +100,8 @@ static bool is_docker_hub(const char *host, size_t n)
 	return false;
 }
 
-// How well a key fits "host/repo": the length of what it says, 0 = not at all. Keys are "host", "host/namespace", and docker's old
-// "https://host/v1/", of which only the host counts.
+// How well a key fits "host/repo": the length of what it says, 0 = not at all. Keys are "host",
+// "host/namespace", and docker's old "https://host/v1/", of which only the host counts.
 static size_t key_fit(const char *key, const char *host, const char *repo)
 {
 	const char *scheme = strstr(key, "://");
@@ -109,7 +111,8 @@ static size_t key_fit(const char *key, const char *host, const char *repo)
 	size_t path_len = strlen(path);
 	bool old = scheme || strcmp(path, "v1/") == 0 || strcmp(path, "v2/") == 0;
 
-	if (!(n == host_len && strncasecmp(name, host, n) == 0) && !(is_docker_hub(name, n) && is_docker_hub(host, host_len)))
+	if (!(n == host_len && strncasecmp(name, host, n) == 0) &&
+		!(is_docker_hub(name, n) && is_docker_hub(host, host_len)))
 		return 0;
 	if (old || path_len == 0)
 		return 1;
@@ -123,7 +126,8 @@ static size_t key_fit(const char *key, const char *host, const char *repo)
 static int take_entry(yyjson_val *entry, struct creds *c)
 {
 	const char *auth = json_str(entry, "auth"), *user = json_str(entry, "username");
-	const char *password = json_str(entry, "password"), *token = json_str(entry, "identitytoken");
+	const char *password = json_str(entry, "password"),
+		   *token = json_str(entry, "identitytoken");
 	int r = 0;
 
 	if (token && *token && strlen(token) <= CREDS_FIELD_MAX)
@@ -158,11 +162,12 @@ static bool has_helper(yyjson_val *root, const char *host, char **ret_helper)
 	return *ret_helper;
 }
 
-int creds_parse(const char *text, size_t n, const char *host, const char *repo, struct creds *ret, char **ret_helper)
+int creds_parse(const char *text, size_t n, const char *host, const char *repo, struct creds *ret,
+	char **ret_helper)
 {
 	cleanup_json_secret yyjson_doc *doc = NULL;
 	int r = json_parse(text, n, NULL, &doc);
-	struct creds c = {0};
+	struct creds c = { 0 };
 	size_t best = 0;
 
 	*ret_helper = NULL;
@@ -192,7 +197,8 @@ int creds_parse(const char *text, size_t n, const char *host, const char *repo, 
 // ---- which file ----
 
 // 1 found, 0 not. A file that is not there is not an error unless `named` on the command line.
-static int look_in(const char *path, bool named, const char *host, const char *repo, struct creds *ret)
+static int look_in(
+	const char *path, bool named, const char *host, const char *repo, struct creds *ret)
 {
 	cleanup_free char *helper = NULL;
 	char *text;
@@ -208,12 +214,16 @@ static int look_in(const char *path, bool named, const char *host, const char *r
 	free(text);
 	if (r < 0)
 		return warn_errno(r, "credentials file %s: %s", log_quote(path),
-			r == -EBADMSG ? "it is no valid JSON, or the entry's 'auth' is not base64 of USER:PASSWORD" : "");
+			r == -EBADMSG
+				? "it is no valid JSON, or its 'auth' is not base64 of USER:PASSWORD"
+				: "");
 	if (r == 1)
 		debug("credentials for %s from %s", log_quote(host), log_quote(path));
 	if (helper)
-		warn("%s names the credential helper %s for %s: helpers are not supported yet, going on without credentials"
-		     " (--creds or --authfile give them)", log_quote(path), log_quote(helper), log_quote(host));
+		warn("%s names the credential helper %s for %s: helpers are not supported yet, "
+		     "going on without credentials"
+		     " (--creds or --authfile give them)",
+			log_quote(path), log_quote(helper), log_quote(host));
 	return r;
 }
 
@@ -239,7 +249,7 @@ static int from_command_line(const struct net_opts *net, struct creds *ret)
 	const char *colon = strchr(net->creds, ':');
 
 	if (net->password && colon) {
-		warn("--creds has a password already: with --password-stdin write only the user there");
+		warn("--creds has a password already: with --password-stdin it has only the user");
 		return -EINVAL;
 	}
 	if (colon == net->creds || !*net->creds) {
@@ -256,12 +266,13 @@ int creds_find(const char *host, const char *repo, const struct net_opts *net, s
 	const char *file = net->authfile ? net->authfile : env("REGISTRY_AUTH_FILE");
 	char *places[] = {
 		place(env("XDG_RUNTIME_DIR"), "containers/auth.json", NULL),
-		place(env("XDG_CONFIG_HOME"), "containers/auth.json", ".config/containers/auth.json"),
+		place(env("XDG_CONFIG_HOME"), "containers/auth.json",
+			".config/containers/auth.json"),
 		place(env("DOCKER_CONFIG"), "config.json", ".docker/config.json"),
 	};
 	int r = 0;
 
-	*ret = (struct creds) {0};
+	*ret = (struct creds){ 0 };
 	if (net->creds)
 		r = from_command_line(net, ret);
 	else if (file)

@@ -1,8 +1,8 @@
 // http.c - requests with redirects and retries, over a pool of connections
 //
-// Threads: http.lock guards the idle list; base_lock the decision on the scheme; DNS results and TLS sessions are shared by all
-// slots through a CURLSH with our locks (connections cannot be shared between threads, see CURLSHOPT_SHARE).
-// Blockers: xfer_open, nanosleep in wait_ns.
+// Threads: http.lock guards the idle list; base_lock the decision on the scheme; DNS results and
+// TLS sessions are shared by all slots through a CURLSH with our locks (connections cannot be
+// shared between threads, see CURLSHOPT_SHARE). Blockers: xfer_open, nanosleep in wait_ns.
 // SPDX-License-Identifier: Apache-2.0
 #include "http.h"
 #include "log.h"
@@ -13,7 +13,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define IDLE_MAX 16		// slots kept
+#define IDLE_MAX 16 // slots kept
 #define BACKOFF_FIRST_MS 200
 #define BACKOFF_MAX_MS 30000
 
@@ -21,8 +21,11 @@ static _Atomic uint64_t retries;
 
 void net_stats_get(struct net_stats *ret)
 {
-	*ret = (struct net_stats) {
-		.requests = xfer_requests, .bytes_in = xfer_bytes_in, .bytes_out = xfer_bytes_out, .retries = retries,
+	*ret = (struct net_stats){
+		.requests = xfer_requests,
+		.bytes_in = xfer_bytes_in,
+		.bytes_out = xfer_bytes_out,
+		.retries = retries,
 	};
 }
 
@@ -79,7 +82,7 @@ struct conn *conn_get(struct http *h)
 
 void conn_put(struct http *h, struct conn *c)
 {
-	curl_easy_reset(c->easy);	// lets go of everything that it borrowed
+	curl_easy_reset(c->easy); // lets go of everything that it borrowed
 	pthread_mutex_lock(&h->lock);
 	bool keep = h->n_idle < IDLE_MAX;
 
@@ -174,12 +177,14 @@ static unsigned tries_of(const struct http *h)
 
 bool http_try_again(struct http *h, struct http_backoff *b, int retry_after)
 {
-	uint64_t ms = MIN((uint64_t)BACKOFF_FIRST_MS << MIN(b->done, 16u), (uint64_t)BACKOFF_MAX_MS);
+	uint64_t ms =
+		MIN((uint64_t)BACKOFF_FIRST_MS << MIN(b->done, 16u), (uint64_t)BACKOFF_MAX_MS);
 	uint32_t dice = 0;
 
 	if (++b->done >= tries_of(h))
 		return false;
-	// Half of it fixed, half by lot, so that clients that fell together do not come back together.
+	// Half of it fixed, half by lot, so that clients that fell together do not come back
+	// together.
 	if (getrandom(&dice, sizeof dice, GRND_NONBLOCK) < 0)
 		dice = (uint32_t)now_ns();
 	uint64_t ns = (ms / 2 + dice % (ms / 2 + 1)) * 1000000;
@@ -195,14 +200,16 @@ bool http_try_again(struct http *h, struct http_backoff *b, int retry_after)
 
 // ---- redirects ----
 
-// The next URL of a redirect, NULL when this is none that we follow. 303 changes the method to GET, which no request of ours that
-// writes can want; 301 and 302 may (RFC 9110 section 15.4), so only reads follow them.
+// The next URL of a redirect, NULL when this is none that we follow. 303 changes the method to
+// GET, which no request of ours that writes can want; 301 and 302 may (RFC 9110 section 15.4), so
+// only reads follow them.
 static const char *redirect_of(const struct http_xfer *x, const struct http_req *q)
 {
 	unsigned s = http_status(x);
 	bool reads = strcmp(q->method, "GET") == 0 || strcmp(q->method, "HEAD") == 0;
 
-	if (q->no_follow || !(s == 307 || s == 308 || (reads && (s == 301 || s == 302 || s == 303))))
+	if (q->no_follow ||
+		!(s == 307 || s == 308 || (reads && (s == 301 || s == 302 || s == 303))))
 		return NULL;
 	return http_header(x, "location", 0);
 }
@@ -211,8 +218,10 @@ static const char *redirect_of(const struct http_xfer *x, const struct http_req 
 static int check_hop(struct http *h, const char *from, const char *to)
 {
 	if (strncasecmp(to, "https:", 6) == 0 && !h->ca.pem && !h->ca.dir) {
-		warn("no certificate authorities are on this system, so %s cannot be trusted: install the package"
-		     " ca-certificates, or name a PEM file with --cacert or $SSL_CERT_FILE", url_show(to));
+		warn("no certificate authorities are on this system, so %s cannot be trusted: "
+		     "install the package"
+		     " ca-certificates, or name a PEM file with --cacert or $SSL_CERT_FILE",
+			url_show(to));
 		return -ENOENT;
 	}
 	if (url_same_origin(to, h->base))
@@ -220,7 +229,8 @@ static int check_hop(struct http *h, const char *from, const char *to)
 	const char *why = url_refusal(to, h->plain, h->loopback);
 
 	if (why && from)
-		return warn_errno(-EPROTO, "%s redirects to %s, which is refused: %s", url_show(from), url_show(to), why);
+		return warn_errno(-EPROTO, "%s redirects to %s, which is refused: %s",
+			url_show(from), url_show(to), why);
 	return why ? warn_errno(-EPROTO, "%s is refused: %s", url_show(to), why) : 0;
 }
 
@@ -229,12 +239,14 @@ static void say_result(const struct http_req *q, const struct http_xfer *x, int 
 	unsigned ms = (unsigned)((now_ns() - start) / 1000000);
 
 	if (r < 0)
-		debug("%s %s: %s, %u ms", q->method, url_show(http_url(x)), log_quote(http_why(x)), ms);
+		debug("%s %s: %s, %u ms", q->method, url_show(http_url(x)), log_quote(http_why(x)),
+			ms);
 	else
 		debug("%s %s: %u, %u ms", q->method, url_show(http_url(x)), http_status(x), ms);
 }
 
-// One attempt, redirects followed. 0 with *ret; -errno with *ret: the connection failed, silent; -errno without: refused, logged.
+// One attempt, redirects followed. 0 with *ret; -errno with *ret: the connection failed, silent;
+// -errno without: refused, logged.
 static int attempt(struct http *h, const struct http_req *q, struct http_xfer **ret)
 {
 	cleanup_free char *url = xstrdup(q->url);
@@ -258,7 +270,8 @@ static int attempt(struct http *h, const struct http_req *q, struct http_xfer **
 		cleanup_free char *next = url_resolve(url, location);
 
 		if (!next)
-			return warn_errno(-EPROTO, "%s redirects to %s, which is no URL", url_show(url), url_show(location));
+			return warn_errno(-EPROTO, "%s redirects to %s, which is no URL",
+				url_show(url), url_show(location));
 		r = check_hop(h, url, next);
 		if (r < 0)
 			return r;
@@ -288,7 +301,8 @@ static const char *hint_for(int r, const struct http_xfer *x)
 {
 	if (r != -EKEYREJECTED)
 		return "";
-	if (time(NULL) < 1700000000)	// certificates live by the calendar; a board without a clock starts in 1970
+	// Certificates live by the calendar; a board without a clock starts in 1970.
+	if (time(NULL) < 1700000000)
 		return " (this machine's clock is before 2023: set it)";
 	if (x->result == CURLE_SSL_CONNECT_ERROR)
 		return " (if it speaks plain http, use --plain-http)";
@@ -301,13 +315,14 @@ static int give_up(const struct http_req *q, const struct http_xfer *x, int r, u
 
 	if (tries > 1)
 		snprintf(after, sizeof after, " after %u attempts", tries);
-	warn("%s %s: %s%s%s", q->method, url_show(http_url(x)), log_quote(http_why(x)), after, hint_for(r, x));
+	warn("%s %s: %s%s%s", q->method, url_show(http_url(x)), log_quote(http_why(x)), after,
+		hint_for(r, x));
 	return r;
 }
 
 int http_open(struct http *h, const struct http_req *q, struct http_xfer **ret)
 {
-	struct http_backoff own = {0}, *b = q->backoff ? q->backoff : &own;
+	struct http_backoff own = { 0 }, *b = q->backoff ? q->backoff : &own;
 	int r = check_hop(h, NULL, q->url);
 
 	if (r < 0)
@@ -348,9 +363,10 @@ static int read_all(struct http_xfer *x, size_t max, struct buf *body)
 	}
 }
 
-int http_fetch(struct http *h, const struct http_req *q, size_t max, struct buf *body, struct http_xfer **ret)
+int http_fetch(struct http *h, const struct http_req *q, size_t max, struct buf *body,
+	struct http_xfer **ret)
 {
-	struct http_backoff own = {0};
+	struct http_backoff own = { 0 };
 	struct http_req shared = *q;
 
 	shared.backoff = q->backoff ? q->backoff : &own;
@@ -360,11 +376,13 @@ int http_fetch(struct http *h, const struct http_req *q, size_t max, struct buf 
 
 		if (r < 0)
 			return r;
-		x->q = q;	// `shared` ends here, the transfer does not
+		x->q = q; // `shared` ends here, the transfer does not
 		r = read_all(x, max, body);
 		if (r == -EFBIG)
-			return warn_errno(r, "%s: the response is larger than %zu bytes", url_show(http_url(x)), max);
-		if (r < 0 && !q->once && xfer_is_transient(x) && http_try_again(h, shared.backoff, -1))
+			return warn_errno(r, "%s: the response is larger than %zu bytes",
+				url_show(http_url(x)), max);
+		if (r < 0 && !q->once && xfer_is_transient(x) &&
+			http_try_again(h, shared.backoff, -1))
 			continue;
 		if (r < 0)
 			return give_up(q, x, r, shared.backoff->done);
@@ -375,8 +393,8 @@ int http_fetch(struct http *h, const struct http_req *q, size_t max, struct buf 
 
 // ---- the scheme ----
 
-// A registry on this machine may speak either, and nobody said which. Asking in plain text gives nothing away: no credentials go
-// along, and a TLS server answers 400 or hangs up.
+// A registry on this machine may speak either, and nobody said which. Asking in plain text gives
+// nothing away: no credentials go along, and a TLS server answers 400 or hangs up.
 static bool speaks_plain(struct http *h, const char *base)
 {
 	cleanup_free char *url = xasprintf("%s/v2/", base);

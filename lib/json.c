@@ -18,8 +18,9 @@ static int printf_like(2, 3) bad(const char *name, const char *fmt, ...)
 
 // ---- before parsing: what would it take? ----
 
-// yyjson does not recurse, but it allocates 16 bytes per value and what walks a document afterwards may go deep. Quotes and
-// brackets tell both without a parser: values <= commas + openings + colons + 1.
+// yyjson does not recurse, but it allocates 16 bytes per value and what walks a document
+// afterwards may go deep. Quotes and brackets tell both without a parser: values <= commas +
+// openings + colons + 1.
 static int measure(const uint8_t *p, size_t n, const char *name)
 {
 	size_t depth = 0, values = 1;
@@ -78,7 +79,8 @@ static yyjson_val *find_twice(yyjson_val *obj, yyjson_val **keys)
 	return NULL;
 }
 
-// yyjson keeps a document's values in one array, in the order of the text, so no recursion is needed to see them all.
+// yyjson keeps a document's values in one array, in the order of the text, so no recursion is
+// needed to see them all.
 static int refuse_duplicates(yyjson_doc *doc, const char *name)
 {
 	cleanup_free yyjson_val **keys = NULL;
@@ -109,7 +111,7 @@ static int refuse_duplicates(yyjson_doc *doc, const char *name)
 
 int json_parse(const void *p, size_t n, const char *name, yyjson_doc **ret)
 {
-	yyjson_read_err err = {0};
+	yyjson_read_err err = { 0 };
 
 	if (n > JSON_SIZE_MAX)
 		return bad(name, "JSON of %zu bytes, more than %u", n, JSON_SIZE_MAX);
@@ -118,7 +120,8 @@ int json_parse(const void *p, size_t n, const char *name, yyjson_doc **ret)
 	if (r < 0)
 		return r;
 	// Without YYJSON_READ_INSITU the text is not written to; the cast is the interface's.
-	cleanup_json yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)p, n, YYJSON_READ_NOFLAG, NULL, &err);
+	cleanup_json yyjson_doc *doc =
+		yyjson_read_opts((char *)(uintptr_t)p, n, YYJSON_READ_NOFLAG, NULL, &err);
 
 	if (!doc && err.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
 		return -ENOMEM;
@@ -236,10 +239,21 @@ yyjson_val *json_obj(yyjson_val *obj, const char *key)
 
 // ---- the emitter ----
 
-// Length of the UTF-8 sequence at p (RFC 3629: no overlong forms, no surrogates, <= U+10FFFF), 0 when it is none.
+// How long a sequence its first byte announces; 0 = it cannot be a first byte.
+static size_t utf8_claim(uint8_t c)
+{
+	if (c < 0x80)
+		return 1;
+	if (c < 0xc2 || c > 0xf4)
+		return 0;
+	return c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+}
+
+// Length of the UTF-8 sequence at p (RFC 3629: no overlong forms, no surrogates, <= U+10FFFF), 0
+// when it is none.
 static size_t utf8_len(const uint8_t *p, size_t n)
 {
-	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+	size_t len = utf8_claim(p[0]);
 
 	if (len == 0 || len > n)
 		return 0;
@@ -247,7 +261,7 @@ static size_t utf8_len(const uint8_t *p, size_t n)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
 	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+		(p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return len;
 }
@@ -258,7 +272,7 @@ static void escape_ascii(struct buf *b, uint8_t c)
 	const char *at = c ? strchr(special, c) : NULL;
 
 	if (at)
-		buf_add(b, (const char[]) { '\\', letter[at - special] }, 2);
+		buf_add(b, (const char[]){ '\\', letter[at - special] }, 2);
 	else if (c < 0x20 || c == 0x7f)
 		buf_printf(b, "\\u%04x", c);
 	else
@@ -284,8 +298,8 @@ void json_escape(struct buf *b, const char *s, size_t n)
 	buf_add(b, "\"", 1);
 }
 
-// A comma unless this is the first thing in its object or array: strings end with a quote, so an opening bracket as the last byte
-// is a bracket.
+// A comma unless this is the first thing in its object or array: strings end with a quote, so an
+// opening bracket as the last byte is a bracket.
 static void put_key(struct buf *b, const char *key)
 {
 	if (b->len > 0 && b->data[b->len - 1] != '{' && b->data[b->len - 1] != '[')

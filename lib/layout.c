@@ -1,8 +1,9 @@
 // layout.c - an OCI image layout directory (image-spec image-layout.md) as a repository
 //
-// File names are made of digests that we parsed, never of text from JSON. A blob is written beside its place and renamed when its
-// digest has been proven; index.json is replaced as a whole, under a lock on the directory, so that two writers do not lose each
-// other's entries and a reader sees the old list or the new one.
+// File names are made of digests that we parsed, never of text from JSON. A blob is written
+// beside its place and renamed when its digest has been proven; index.json is replaced as a
+// whole, under a lock on the directory, so that two writers do not lose each other's entries and
+// a reader sees the old list or the new one.
 //
 // Threads: nothing in a struct layout changes after layout_open. Blocker: flock in put_manifest.
 // SPDX-License-Identifier: Apache-2.0
@@ -22,12 +23,13 @@
 #define COPY_SIZE (256u << 10)
 
 struct layout {
-	struct repo repo;	// first: ops get a struct repo *
+	struct repo repo; // first: ops get a struct repo *
 	int dir;
 };
 
 static const char layout_file[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
-static const char empty_index[] = "{\"schemaVersion\":2,\"mediaType\":\"" OCI_INDEX "\",\"manifests\":[]}";
+static const char empty_index[] =
+	"{\"schemaVersion\":2,\"mediaType\":\"" OCI_INDEX "\",\"manifests\":[]}";
 
 #define BLOB_PATH_LEN 80
 static const char *blob_path(const struct digest *d, char out[static BLOB_PATH_LEN])
@@ -50,17 +52,19 @@ static int blob_error(const struct layout *l, const struct digest *d, int e, con
 struct entry {
 	struct desc desc;
 	char media_type[128];
-	const char *name;	// or NULL; within the document
+	const char *name; // or NULL; within the document
 };
 
 static int parse_entry(const struct layout *l, yyjson_val *v, struct entry *ret)
 {
 	const char *digest = json_str(v, "digest"), *type = json_str(v, "mediaType");
 
-	*ret = (struct entry) { .name = json_str(json_obj(v, "annotations"), REF_NAME) };
-	if (!digest || digest_parse(digest, &ret->desc.digest) < 0 || json_u64(v, "size", &ret->desc.size) < 0)
-		return warn_errno(-EBADMSG, "%s: index.json has an entry without a good digest and size: %s", l->repo.name,
-			log_quote(digest ? digest : ""));
+	*ret = (struct entry){ .name = json_str(json_obj(v, "annotations"), REF_NAME) };
+	if (!digest || digest_parse(digest, &ret->desc.digest) < 0 ||
+		json_u64(v, "size", &ret->desc.size) < 0)
+		return warn_errno(-EBADMSG,
+			"%s: index.json has an entry without a good digest and size: %s",
+			l->repo.name, log_quote(digest ? digest : ""));
 	if (type)
 		snprintf(ret->media_type, sizeof ret->media_type, "%s", type);
 	return 0;
@@ -81,7 +85,8 @@ static int read_index(const struct layout *l, yyjson_doc **ret, yyjson_val **ret
 		return r;
 	*ret_list = json_arr(json_root(doc), "manifests");
 	if (!*ret_list || yyjson_arr_size(*ret_list) > LAYOUT_ENTRIES_MAX)
-		return warn_errno(-EBADMSG, "%s: no list of manifests, or more than %d of them", what, LAYOUT_ENTRIES_MAX);
+		return warn_errno(-EBADMSG, "%s: no list of manifests, or more than %d of them",
+			what, LAYOUT_ENTRIES_MAX);
 	*ret = steal(&doc);
 	return 0;
 }
@@ -90,7 +95,7 @@ static int read_index(const struct layout *l, yyjson_doc **ret, yyjson_val **ret
 static char *list_names(yyjson_val *list)
 {
 	yyjson_arr_iter it = yyjson_arr_iter_with(list);
-	struct buf b = {0};
+	struct buf b = { 0 };
 	unsigned n = 0;
 
 	for (yyjson_val *v; (v = yyjson_arr_iter_next(&it)) && n <= 10;) {
@@ -108,13 +113,15 @@ static int too_many(const struct layout *l, yyjson_val *list)
 {
 	cleanup_free char *names = list_names(list);
 
-	warn("%s has %zu manifests: say which with %s:NAME (%s) or %s@DIGEST", l->repo.name, yyjson_arr_size(list),
-	     l->repo.name, *names ? names : "none has a name", l->repo.name);
+	warn("%s has %zu manifests: say which with %s:NAME (%s) or %s@DIGEST", l->repo.name,
+		yyjson_arr_size(list), l->repo.name, *names ? names : "none has a name",
+		l->repo.name);
 	return -EINVAL;
 }
 
 // The entry that `digest`, or else `name` (NULL: the only one), means. -ENOENT silent.
-static int find_entry(const struct layout *l, yyjson_val *list, const struct digest *digest, const char *name, struct entry *ret)
+static int find_entry(const struct layout *l, yyjson_val *list, const struct digest *digest,
+	const char *name, struct entry *ret)
 {
 	yyjson_arr_iter it = yyjson_arr_iter_with(list);
 	struct entry e, found;
@@ -127,10 +134,12 @@ static int find_entry(const struct layout *l, yyjson_val *list, const struct dig
 
 		if (r < 0)
 			return r;
-		if (digest ? !digest_equal(digest, &e.desc.digest) : name && (!e.name || strcmp(name, e.name) != 0))
+		if (digest ? !digest_equal(digest, &e.desc.digest)
+			   : name && (!e.name || strcmp(name, e.name) != 0))
 			continue;
 		if (n++ > 0 && !digest_equal(&found.desc.digest, &e.desc.digest))
-			return warn_errno(-EBADMSG, "%s: index.json gives the name %s to two manifests", l->repo.name,
+			return warn_errno(-EBADMSG,
+				"%s: index.json gives the name %s to two manifests", l->repo.name,
 				log_quote(name ? name : ""));
 		found = e;
 	}
@@ -146,8 +155,9 @@ static int load_manifest(struct layout *l, const struct entry *e, bool sized, st
 {
 	cleanup_free char *what = NULL;
 	char path[BLOB_PATH_LEN], str[DIGEST_STR_LEN];
-	struct manifest m = {0};
-	int r = read_file_at(l->dir, blob_path(&e->desc.digest, path), MANIFEST_MAX, &m.bytes, &m.len);
+	struct manifest m = { 0 };
+	int r = read_file_at(
+		l->dir, blob_path(&e->desc.digest, path), MANIFEST_MAX, &m.bytes, &m.len);
 
 	if (r == -ENOENT)
 		return r;
@@ -157,7 +167,8 @@ static int load_manifest(struct layout *l, const struct entry *e, bool sized, st
 	m.digest = sha256_of(m.bytes, m.len);
 	snprintf(m.media_type, sizeof m.media_type, "%s", e->media_type);
 	if ((sized && m.len != e->desc.size) || !digest_equal(&m.digest, &e->desc.digest))
-		r = warn_errno(-EBADMSG, "%s: size or digest of the manifest's file are wrong", what);
+		r = warn_errno(
+			-EBADMSG, "%s: size or digest of the manifest's file are wrong", what);
 	else
 		r = manifest_check(&m, what);
 	if (r < 0)
@@ -172,7 +183,7 @@ static int layout_get_manifest(struct repo *repo, const char *ref, struct manife
 	struct layout *l = (struct layout *)repo;
 	cleanup_json yyjson_doc *doc = NULL;
 	struct digest digest;
-	struct entry e = {0};
+	struct entry e = { 0 };
 	yyjson_val *list;
 	bool by_digest = ref && digest_parse(ref, &digest) == 0;
 	int r = read_index(l, &doc, &list);
@@ -183,7 +194,7 @@ static int layout_get_manifest(struct repo *repo, const char *ref, struct manife
 
 	// The manifests that an index lists are blobs like others.
 	if (r == -ENOENT && by_digest) {
-		e = (struct entry) { .desc.digest = digest };
+		e = (struct entry){ .desc.digest = digest };
 		r = 0;
 	}
 	return r < 0 ? r : load_manifest(l, &e, listed, ret);
@@ -194,7 +205,8 @@ static int open_blob_file(const struct layout *l, const struct desc *d, int *ret
 {
 	char path[BLOB_PATH_LEN];
 	struct stat st;
-	cleanup_fd int fd = openat(l->dir, blob_path(&d->digest, path), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	cleanup_fd int fd =
+		openat(l->dir, blob_path(&d->digest, path), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
@@ -208,7 +220,10 @@ static int open_blob_loud(const struct layout *l, const struct desc *d, int *ret
 {
 	int r = open_blob_file(l, d, ret_fd);
 
-	return r < 0 ? blob_error(l, &d->digest, r, r == -EBADMSG ? "its file has another size than the manifest says" : "open") : 0;
+	return r < 0 ? blob_error(l, &d->digest, r,
+			       r == -EBADMSG ? "its file has another size than the manifest says"
+					     : "open")
+		     : 0;
 }
 
 struct file_stream {
@@ -217,7 +232,7 @@ struct file_stream {
 	struct desc desc;
 	int fd;
 	uint64_t off;
-	bool check;		// from offset 0: sha counts
+	bool check; // from offset 0: sha counts
 	struct sha256 sha;
 };
 
@@ -252,25 +267,30 @@ static void file_close(struct stream *s)
 	free(f);
 }
 
-static int layout_open_blob(struct repo *repo, const struct desc *d, uint64_t off, struct stream **ret)
+static int layout_open_blob(
+	struct repo *repo, const struct desc *d, uint64_t off, struct stream **ret)
 {
 	static const struct stream_ops ops = { file_read, file_close };
 	struct layout *l = (struct layout *)repo;
 	int fd;
-	int r = off > d->size ? blob_error(l, &d->digest, -EINVAL, "there is nothing behind its end") :
-		open_blob_loud(l, d, &fd);
+	int r = off > d->size
+		? blob_error(l, &d->digest, -EINVAL, "there is nothing behind its end")
+		: open_blob_loud(l, d, &fd);
 
 	if (r < 0)
 		return r;
 	struct file_stream *f = xcalloc(1, sizeof *f);
 
-	*f = (struct file_stream) { .s.ops = &ops, .l = l, .desc = *d, .fd = fd, .off = off, .check = off == 0 };
+	*f = (struct file_stream){
+		.s.ops = &ops, .l = l, .desc = *d, .fd = fd, .off = off, .check = off == 0
+	};
 	sha256_init(&f->sha);
 	*ret = &f->s;
 	return 0;
 }
 
-static int layout_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+static int layout_read_range(
+	struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
 {
 	struct layout *l = (struct layout *)repo;
 	cleanup_fd int fd = -1;
@@ -327,17 +347,20 @@ static uint64_t size_of(int fd)
 	return fstat(fd, &st) == 0 ? (uint64_t)st.st_size : UINT64_MAX;
 }
 
-// A clone shares the source's extents (btrfs, xfs): no byte is written. It is the clone that is checked, the source may change.
+// A clone shares the source's extents (btrfs, xfs): no byte is written. It is the clone that is
+// checked, the source may change.
 static int fill_blob(const struct layout *l, const struct desc *d, int from, int to)
 {
 	struct digest got;
 	bool cloned = size_of(from) == d->size && ioctl(to, FICLONE, from) == 0;
-	int r = cloned ? copy_and_hash(to, -1, d->size, &got) : copy_and_hash(from, to, d->size, &got);
+	int r = cloned ? copy_and_hash(to, -1, d->size, &got)
+		       : copy_and_hash(from, to, d->size, &got);
 
 	if (r < 0)
 		return blob_error(l, &d->digest, r, "copy");
 	if (!digest_equal(&got, &d->digest))
-		return blob_error(l, &d->digest, -EBADMSG, "what is to be stored has another digest");
+		return blob_error(
+			l, &d->digest, -EBADMSG, "what is to be stored has another digest");
 	return fsync(to) < 0 ? blob_error(l, &d->digest, -errno, "fsync") : 0;
 }
 
@@ -380,10 +403,12 @@ static void put_entry(struct buf *b, const char *tag, const char *media_type, co
 	json_close(b, '}');
 }
 
-// The new entry takes the place of what has its name; without a name, of what has its digest and no name.
+// The new entry takes the place of what has its name; without a name, of what has its digest and
+// no name.
 static bool is_replaced(yyjson_val *v, const char *tag, const struct desc *d)
 {
-	const char *name = json_str(json_obj(v, "annotations"), REF_NAME), *digest = json_str(v, "digest");
+	const char *name = json_str(json_obj(v, "annotations"), REF_NAME),
+		   *digest = json_str(v, "digest");
 	char str[DIGEST_STR_LEN];
 
 	if (*tag)
@@ -391,7 +416,8 @@ static bool is_replaced(yyjson_val *v, const char *tag, const struct desc *d)
 	return !name && digest && strcmp(digest, digest_str(&d->digest, str)) == 0;
 }
 
-static int rewrite_index(yyjson_doc *doc, const char *tag, const char *media_type, const struct desc *d, struct buf *b)
+static int rewrite_index(yyjson_doc *doc, const char *tag, const char *media_type,
+	const struct desc *d, struct buf *b)
 {
 	yyjson_obj_iter it = yyjson_obj_iter_with(json_root(doc));
 	yyjson_arr_iter list = yyjson_arr_iter_with(json_arr(json_root(doc), "manifests"));
@@ -414,12 +440,14 @@ static int rewrite_index(yyjson_doc *doc, const char *tag, const char *media_typ
 	return r;
 }
 
-static int add_to_index(struct layout *l, const char *tag, const char *media_type, const struct desc *d)
+static int add_to_index(
+	struct layout *l, const char *tag, const char *media_type, const struct desc *d)
 {
 	cleanup_json yyjson_doc *doc = NULL;
-	struct buf cleanup_buf b = {0};
+	struct buf cleanup_buf b = { 0 };
 	yyjson_val *list;
-	// a descriptor of our own: flock belongs to the open file, and l->dir is shared by all threads
+	// a descriptor of our own: flock belongs to the open file, and l->dir is shared by all
+	// threads
 	cleanup_fd int lock = openat(l->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (lock < 0)
@@ -439,14 +467,16 @@ static int add_to_index(struct layout *l, const char *tag, const char *media_typ
 	return r < 0 ? warn_errno(r, "%s: write index.json", l->repo.name) : 0;
 }
 
-static int layout_put_manifest(struct repo *repo, const char *tag, const char *media_type, const void *p, size_t n)
+static int layout_put_manifest(
+	struct repo *repo, const char *tag, const char *media_type, const void *p, size_t n)
 {
 	struct layout *l = (struct layout *)repo;
 	struct desc d = { .digest = sha256_of(p, n), .size = n };
 	char path[BLOB_PATH_LEN];
 
 	if (tag && *tag && !ref_is_oci_name(tag))
-		return warn_errno(-EINVAL, "%s: %s is no name for an image", repo->name, log_quote(tag));
+		return warn_errno(
+			-EINVAL, "%s: %s is no name for an image", repo->name, log_quote(tag));
 	int r = write_file_at(l->dir, blob_path(&d.digest, path), p, n, 0644);
 
 	if (r < 0)
@@ -467,13 +497,17 @@ static void layout_close(struct repo *repo)
 
 static int init_in(const char *dir, int fd)
 {
-	static const struct { const char *name, *text; size_t n; } files[] = {
+	static const struct {
+		const char *name, *text;
+		size_t n;
+	} files[] = {
 		{ "index.json", empty_index, sizeof empty_index - 1 },
-		{ "oci-layout", layout_file, sizeof layout_file - 1 },	// last: now it is a layout
+		{ "oci-layout", layout_file, sizeof layout_file - 1 }, // last: now it is a layout
 	};
 	int r = 0;
 
-	if ((mkdirat(fd, "blobs", 0755) < 0 && errno != EEXIST) || (mkdirat(fd, "blobs/sha256", 0755) < 0 && errno != EEXIST))
+	if ((mkdirat(fd, "blobs", 0755) < 0 && errno != EEXIST) ||
+		(mkdirat(fd, "blobs/sha256", 0755) < 0 && errno != EEXIST))
 		r = -errno;
 	for (size_t i = 0; i < ARRAY_LEN(files) && r == 0; i++)
 		if (faccessat(fd, files[i].name, F_OK, 0) < 0)
@@ -510,7 +544,8 @@ static int check_layout(const char *dir, int fd)
 	const char *version = json_str(json_root(doc), "imageLayoutVersion");
 
 	if (!version || strncmp(version, "1.", 2) != 0)
-		return warn_errno(-EBADMSG, "%s: imageLayoutVersion is %s, not 1.0.0", what, log_quote(version ? version : ""));
+		return warn_errno(-EBADMSG, "%s: imageLayoutVersion is %s, not 1.0.0", what,
+			log_quote(version ? version : ""));
 	return 0;
 }
 
@@ -538,7 +573,7 @@ int layout_open(const struct ref *ref, bool write, struct repo **ret)
 		return r;
 	struct layout *l = xcalloc(1, sizeof *l);
 
-	l->repo = (struct repo) { .ops = &ops, .name = ref_name(ref) };
+	l->repo = (struct repo){ .ops = &ops, .name = ref_name(ref) };
 	l->dir = steal_fd(&fd);
 	*ret = &l->repo;
 	return 0;

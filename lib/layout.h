@@ -5,10 +5,11 @@
 
 #include "repo.h"
 
-#define LAYOUT_INDEX_MAX MANIFEST_MAX	// bytes of index.json
-#define LAYOUT_ENTRIES_MAX 16384	// manifests in it
+#define LAYOUT_INDEX_MAX MANIFEST_MAX // bytes of index.json
+#define LAYOUT_ENTRIES_MAX 16384      // manifests in it
 
-// Makes dir (and its parents) an empty layout unless it is one: oci-layout, index.json, blobs/sha256. -errno logged.
+// Makes dir (and its parents) an empty layout unless it is one: oci-layout, index.json,
+// blobs/sha256. -errno logged.
 int layout_init(const char *dir) must_check;
 
 #endif

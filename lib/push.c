@@ -1,7 +1,8 @@
-// push.c - writing to a registry (distribution-spec 1.1, "Push"): blobs by monolithic upload, then manifests
+// push.c - writing to a registry (distribution-spec 1.1, "Push"): blobs, then manifests
 //
-// An upload is a session: POST opens it, PUT with the whole body closes it. A PUT that fails leaves nothing to build upon, so another
-// attempt is another session; the old one is deleted if the registry cares to.
+// An upload is a session: POST opens it, PUT with the whole body closes it. A PUT that fails
+// leaves nothing to build upon, so another attempt is another session; the old one is deleted if
+// the registry cares to.
 // SPDX-License-Identifier: Apache-2.0
 #include "log.h"
 #include "registry.h"
@@ -12,7 +13,8 @@ int registry_has_blob(struct repo *repo, const struct desc *d)
 	struct registry *r = (struct registry *)repo;
 	char str[DIGEST_STR_LEN];
 	cleanup_free char *url = registry_url(r, "blobs/%s", digest_str(&d->digest, str));
-	// A redirect says that the blob is there, and the place it leads to may refuse a HEAD (ghcr.io's does).
+	// A redirect says that the blob is there, and the place it leads to may refuse a HEAD
+	// (ghcr.io's does).
 	struct http_req q = { .method = "HEAD", .url = url, .no_follow = true };
 	cleanup_xfer struct http_xfer *x = NULL;
 	int e = url ? registry_send(r, &q, NULL, 0, NULL, &x) : -ENOMEM;
@@ -28,8 +30,8 @@ int registry_has_blob(struct repo *repo, const struct desc *d)
 	if (status != 200)
 		return registry_fail(&q, x, NULL);
 	if (http_length(x) >= 0 && (uint64_t)http_length(x) != d->size)
-		return warn_errno(-EPROTO, "%s: blob %s has %lld bytes at the registry, %llu here", repo->name, str,
-			(long long)http_length(x), (unsigned long long)d->size);
+		return warn_errno(-EPROTO, "%s: blob %s has %lld bytes at the registry, %llu here",
+			repo->name, str, (long long)http_length(x), (unsigned long long)d->size);
 	return 1;
 }
 
@@ -40,9 +42,9 @@ struct upload {
 	struct registry *r;
 	const struct desc *desc;
 	int fd;
-	const char *mount_from;	// or NULL
+	const char *mount_from; // or NULL
 	char *scope;
-	char *location;		// of the session
+	char *location; // of the session
 	struct http_backoff backoff;
 };
 
@@ -53,7 +55,8 @@ static char *location_of(const struct http_xfer *x)
 	char *url = header ? url_resolve(http_url(x), header) : NULL;
 
 	if (!url)
-		warn("%s: the registry opens an upload without a usable Location", url_show(http_url(x)));
+		warn("%s: the registry opens an upload without a usable Location",
+			url_show(http_url(x)));
 	return url;
 }
 
@@ -61,12 +64,13 @@ static char *location_of(const struct http_xfer *x)
 static int upload_begin(struct upload *u)
 {
 	char str[DIGEST_STR_LEN];
-	cleanup_free char *url = u->mount_from ?
-		registry_url(u->r, "blobs/uploads/?mount=%s&from=%s", digest_str(&u->desc->digest, str), u->mount_from) :
-		registry_url(u->r, "blobs/uploads/");
+	cleanup_free char *url = u->mount_from
+		? registry_url(u->r, "blobs/uploads/?mount=%s&from=%s",
+			  digest_str(&u->desc->digest, str), u->mount_from)
+		: registry_url(u->r, "blobs/uploads/");
 	struct http_req q = { .method = "POST", .url = url, .backoff = &u->backoff };
 	cleanup_xfer struct http_xfer *x = NULL;
-	struct buf cleanup_buf body = {0};
+	struct buf cleanup_buf body = { 0 };
 	int e = url ? registry_send(u->r, &q, u->scope, ERROR_BODY_MAX, &body, &x) : -ENOMEM;
 
 	if (e < 0)
@@ -84,7 +88,8 @@ static int upload_begin(struct upload *u)
 	return u->location ? 0 : -EPROTO;
 }
 
-// A failed upload's bytes are the registry's to throw away; saying so is a courtesy (distribution-spec, "Cancel a blob upload").
+// A failed upload's bytes are the registry's to throw away; saying so is a courtesy
+// (distribution-spec, "Cancel a blob upload").
 static void upload_cancel(struct upload *u)
 {
 	struct http_req q = { .method = "DELETE", .url = u->location, .once = true };
@@ -98,14 +103,19 @@ static void upload_cancel(struct upload *u)
 static int upload_send(struct upload *u, unsigned *ret_status)
 {
 	char str[DIGEST_STR_LEN];
-	cleanup_free char *url = xasprintf("%s%cdigest=%s", u->location, strchr(u->location, '?') ? '&' : '?',
-		digest_str(&u->desc->digest, str));
+	cleanup_free char *url = xasprintf("%s%cdigest=%s", u->location,
+		strchr(u->location, '?') ? '&' : '?', digest_str(&u->desc->digest, str));
 	struct http_req q = {
-		.method = "PUT", .url = url, .content_type = "application/octet-stream", .once = true,
-		.body_is_fd = true, .fd = u->fd, .body_len = u->desc->size,
+		.method = "PUT",
+		.url = url,
+		.content_type = "application/octet-stream",
+		.once = true,
+		.body_is_fd = true,
+		.fd = u->fd,
+		.body_len = u->desc->size,
 	};
 	cleanup_xfer struct http_xfer *x = NULL;
-	struct buf cleanup_buf body = {0};
+	struct buf cleanup_buf body = { 0 };
 
 	*ret_status = 0;
 	int e = registry_send(u->r, &q, u->scope, ERROR_BODY_MAX, &body, &x);
@@ -123,7 +133,8 @@ static int upload_send(struct upload *u, unsigned *ret_status)
 static bool may_retry(int e, unsigned status)
 {
 	if (status == 0)
-		return e == -ECONNRESET || e == -ETIMEDOUT || e == -ECONNREFUSED || e == -EHOSTUNREACH;
+		return e == -ECONNRESET || e == -ETIMEDOUT || e == -ECONNREFUSED ||
+			e == -EHOSTUNREACH;
 	return status == 404 || status == 408 || status == 416 || status == 429 || status >= 500;
 }
 
@@ -158,7 +169,9 @@ int registry_put_blob(struct repo *repo, const struct desc *d, int fd, const cha
 		return e;
 	if (mount_from && (!ref_is_repo(mount_from) || strcmp(mount_from, r->path) == 0))
 		mount_from = NULL;
-	cleanup_free char *scope = mount_from ? xasprintf("%s repository:%s:pull", r->scope, mount_from) : xstrdup(r->scope);
+	cleanup_free char *scope = mount_from
+		? xasprintf("%s repository:%s:pull", r->scope, mount_from)
+		: xstrdup(r->scope);
 	struct upload u = { .r = r, .desc = d, .fd = fd, .mount_from = mount_from, .scope = scope };
 
 	return upload(&u);
@@ -166,7 +179,8 @@ int registry_put_blob(struct repo *repo, const struct desc *d, int fd, const cha
 
 // ---- manifests ----
 
-int registry_put_manifest(struct repo *repo, const char *tag, const char *media_type, const void *p, size_t n)
+int registry_put_manifest(
+	struct repo *repo, const char *tag, const char *media_type, const void *p, size_t n)
 {
 	struct registry *r = (struct registry *)repo;
 	struct digest d = sha256_of(p, n);
@@ -177,9 +191,11 @@ int registry_put_manifest(struct repo *repo, const char *tag, const char *media_
 	if (tag && !ref_is_tag(tag))
 		return warn_errno(-EINVAL, "%s: %s is no tag", repo->name, log_quote(tag));
 	cleanup_free char *url = registry_url(r, "manifests/%s", tag ? tag : digest_str(&d, str));
-	struct http_req q = { .method = "PUT", .url = url, .content_type = media_type, .body = p, .body_len = n };
+	struct http_req q = {
+		.method = "PUT", .url = url, .content_type = media_type, .body = p, .body_len = n
+	};
 	cleanup_xfer struct http_xfer *x = NULL;
-	struct buf cleanup_buf body = {0};
+	struct buf cleanup_buf body = { 0 };
 	int e = url ? registry_send(r, &q, NULL, ERROR_BODY_MAX, &body, &x) : -ENOMEM;
 
 	if (e < 0)

@@ -1,7 +1,8 @@
 // ref.c - image references (distribution's grammar) and transports
 //
-// github.com/distribution/reference regexp.go and normalize.go, as hand-written matchers: each takes (text, length) and says yes or
-// no; ref_parse cuts the text at its separators and knows what to say about a no.
+// github.com/distribution/reference regexp.go and normalize.go, as hand-written matchers: each
+// takes (text, length) and says yes or no; ref_parse cuts the text at its separators and knows
+// what to say about a no.
 // SPDX-License-Identifier: Apache-2.0
 #include "ref.h"
 #include "hash.h"
@@ -115,7 +116,8 @@ bool ref_is_oci_name(const char *s)
 	return true;
 }
 
-// domain-name := domain-component ["." domain-component]*, a component neither begins nor ends with "-"
+// domain-name := domain-component ["." domain-component]*, a component neither begins nor ends
+// with "-"
 static bool is_domain_name(const char *s, size_t n)
 {
 	char before = '.';
@@ -142,7 +144,8 @@ static bool is_port(const char *s, size_t n)
 	return port >= 1 && port <= 65535;
 }
 
-// Length of "[IPv6]" at s, 0 when it is none. A zone ("%eth0") is none: it names a link, not a registry.
+// Length of "[IPv6]" at s, 0 when it is none. A zone ("%eth0") is none: it names a link, not a
+// registry.
 static size_t ipv6_len(const char *s, size_t n)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -223,7 +226,8 @@ static int take_digest(const char *whole, const char *digest, struct ref *out)
 	if (r == -ENOTSUP)
 		return bad(whole, "only sha256 digests are supported");
 	if (r < 0)
-		return bad(whole, "after '@' stands a digest: sha256: and 64 lower-case hex digits");
+		return bad(
+			whole, "after '@' stands a digest: sha256: and 64 lower-case hex digits");
 	out->digest = xstrdup(digest);
 	return 0;
 }
@@ -232,10 +236,12 @@ static int say_bad_repo(const char *whole, const char *repo)
 {
 	for (const char *p = repo; *p; p++)
 		if (is_upper(*p))
-			return bad(whole, "a repository's name is in lower case: write it without capital letters");
+			return bad(whole,
+				"a repository's name is in lower case: write no capital letters");
 	if (!*repo)
 		return bad(whole, "there is no repository name");
-	return bad(whole, "a repository's name is [a-z0-9] parts joined by '.', '_', '__', '-' or '/'");
+	return bad(whole,
+		"a repository's name is [a-z0-9] parts joined by '.', '_', '__', '-' or '/'");
 }
 
 // `name` is cut: no tag, no digest.
@@ -286,11 +292,13 @@ static int parse_docker(const char *whole, const char *s, struct ref *out)
 	if (colon) {
 		*colon = 0;
 		if (!ref_is_tag(colon + 1))
-			return bad(whole, "a tag is 1 to 128 of [A-Za-z0-9_.-], and begins with none of '.', '-'");
+			return bad(
+				whole, "a tag is 1 to 128 of [A-Za-z0-9_.-], no '.' or '-' first");
 		out->tag = xstrdup(colon + 1);
 	}
 	if (!colon && !at && is_image_id(text))
-		return bad(whole, "64 hex digits are an image ID, no name: to name a digest write NAME@sha256:...");
+		return bad(whole,
+			"64 hex digits are an image ID, no name: a digest is NAME@sha256:...");
 	r = take_name(whole, text, out);
 	if (r < 0)
 		return r;
@@ -319,7 +327,9 @@ static int parse_oci(const char *whole, const char *s, struct ref *out)
 	if (colon) {
 		*colon = 0;
 		if (!ref_is_oci_name(colon + 1))
-			return bad(whole, "after 'oci:DIR:' stands a name of letters and digits joined by one of \"-._:@+/\"");
+			return bad(whole,
+				"after 'oci:DIR:' stands a name of letters and digits, "
+				"joined by one of \"-._:@+/\"");
 		out->tag = xstrdup(colon + 1);
 	}
 	if (!*text)
@@ -335,15 +345,20 @@ static int parse_oci(const char *whole, const char *s, struct ref *out)
 static int refuse_transport(const char *s)
 {
 	static const char *const others[] = {
-		"oci-archive", "docker-archive", "dir", "containers-storage", "docker-daemon",
+		"oci-archive",
+		"docker-archive",
+		"dir",
+		"containers-storage",
+		"docker-daemon",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
 		size_t n = strlen(others[i]);
 
 		if (strncmp(s, others[i], n) == 0 && s[n] == ':') {
-			warn("image reference %s: transport '%s:' is not supported yet: use docker:// or oci:DIR",
-			     log_quote(s), others[i]);
+			warn("image reference %s: transport '%s:' is not supported yet: "
+			     "use docker:// or oci:DIR",
+				log_quote(s), others[i]);
 			return -EINVAL;
 		}
 	}
@@ -363,7 +378,8 @@ int ref_parse(const char *s, struct ref *ret)
 		out.transport = REF_OCI;
 		r = parse_oci(s, s + strlen("oci:"), &out);
 	} else {
-		r = parse_docker(s, starts_with(s, "docker://") ? s + strlen("docker://") : s, &out);
+		r = parse_docker(
+			s, starts_with(s, "docker://") ? s + strlen("docker://") : s, &out);
 	}
 	if (r < 0) {
 		ref_fini(&out);
@@ -380,12 +396,13 @@ void ref_fini(struct ref *r)
 	free(r->dir);
 	free(r->tag);
 	free(r->digest);
-	*r = (struct ref) {0};
+	*r = (struct ref){ 0 };
 }
 
 char *ref_name(const struct ref *r)
 {
-	return r->transport == REF_OCI ? xasprintf("oci:%s", r->dir) : xasprintf("%s/%s", r->host, r->repo);
+	return r->transport == REF_OCI ? xasprintf("oci:%s", r->dir)
+				       : xasprintf("%s/%s", r->host, r->repo);
 }
 
 char *ref_str(const struct ref *r)

@@ -5,7 +5,7 @@
 
 #include "base.h"
 
-#define REF_NAME_MAX 255	// host and repository; older clients and registries take no more
+#define REF_NAME_MAX 255 // host and repository; older clients and registries take no more
 #define REF_TAG_MAX 128
 #define REF_DIR_MAX 4095
 
@@ -15,11 +15,11 @@ enum ref_transport { REF_DOCKER, REF_OCI };
 // Strings are owned; ref_fini frees. A field that is not there is NULL.
 struct ref {
 	enum ref_transport transport;
-	char *host;	// docker: "docker.io", "localhost:5000", "[::1]:5000"
-	char *repo;	// docker: "library/alpine"
-	char *dir;	// oci: the layout's directory
-	char *tag;	// docker: "latest" when neither tag nor digest was given; oci: ref name or NULL
-	char *digest;	// "sha256:..." or NULL
+	char *host; // docker: "docker.io", "localhost:5000", "[::1]:5000"
+	char *repo; // docker: "library/alpine"
+	char *dir;  // oci: the layout's directory
+	char *tag;  // docker: "latest" when neither tag nor digest was given; oci: ref name or NULL
+	char *digest; // "sha256:..." or NULL
 };
 // -EINVAL after saying what is wrong with which text (and, where it is plain, what was meant).
 int ref_parse(const char *s, struct ref *ret) must_check;
@@ -30,9 +30,9 @@ char *ref_str(const struct ref *r) must_check;
 char *ref_name(const struct ref *r) must_check;
 
 // The parts of the grammar, for names that come from elsewhere: no message.
-bool ref_is_tag(const char *s);			// [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}
-bool ref_is_repo(const char *s);		// "library/alpine"
-bool ref_is_oci_name(const char *s);		// image-spec annotations.md, org.opencontainers.image.ref.name
+bool ref_is_tag(const char *s);	     // [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}
+bool ref_is_repo(const char *s);     // "library/alpine"
+bool ref_is_oci_name(const char *s); // image-spec annotations.md, org.opencontainers.image.ref.name
 // "localhost", 127.0.0.0/8 or ::1, written so (no DNS is asked), with or without a port.
 bool ref_host_is_loopback(const char *host);
 

@@ -7,12 +7,13 @@
 
 #include <strings.h>
 
-#define ANSWERS_MAX 3	// challenges answered for one request: stale token, too narrow scope
+#define ANSWERS_MAX 3 // challenges answered for one request: stale token, too narrow scope
 
 // All that fcpull can read (image-spec media-types.md and Docker's schema 2).
 static const char accept_manifests[] =
 	"application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
-	"application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+	"application/vnd.docker.distribution.manifest.list.v2+json, "
+	"application/vnd.docker.distribution.manifest.v2+json";
 
 char *registry_url(struct registry *r, const char *fmt, ...)
 {
@@ -30,8 +31,8 @@ char *registry_url(struct registry *r, const char *fmt, ...)
 }
 
 // One round: the request with what is known of auth.
-static int send_once(struct registry *r, struct http_req *q, const char *auth, size_t max, struct buf *body,
-		     struct http_xfer **ret)
+static int send_once(struct registry *r, struct http_req *q, const char *auth, size_t max,
+	struct buf *body, struct http_xfer **ret)
 {
 	q->auth = auth;
 	int n = body ? http_fetch(r->http, q, max, body, ret) : http_open(r->http, q, ret);
@@ -40,8 +41,8 @@ static int send_once(struct registry *r, struct http_req *q, const char *auth, s
 	return n;
 }
 
-int registry_send(struct registry *r, struct http_req *q, const char *scope, size_t max, struct buf *body,
-		  struct http_xfer **ret)
+int registry_send(struct registry *r, struct http_req *q, const char *scope, size_t max,
+	struct buf *body, struct http_xfer **ret)
 {
 	cleanup_secret char *auth = NULL;
 
@@ -73,24 +74,19 @@ int registry_errno(unsigned status)
 {
 	switch (status) {
 	case 401:
-	case 403:
-		return -EACCES;
+	case 403: return -EACCES;
 	case 404:
-	case 410:
-		return -ENOENT;
+	case 410: return -ENOENT;
 	case 408:
-	case 504:
-		return -ETIMEDOUT;
-	case 429:
-		return -EBUSY;
-	case 413:
-		return -EFBIG;
-	default:
-		return status >= 500 ? -EREMOTEIO : -EPROTO;
+	case 504: return -ETIMEDOUT;
+	case 429: return -EBUSY;
+	case 413: return -EFBIG;
+	default: return status >= 500 ? -EREMOTEIO : -EPROTO;
 	}
 }
 
-// "CODE: message" of the first error in the body, quoted; or the body's beginning; "" when there is nothing. Caller frees.
+// "CODE: message" of the first error in the body, quoted; or the body's beginning; "" when there
+// is nothing. Caller frees.
 static char *error_text(const char *p, size_t n)
 {
 	cleanup_json yyjson_doc *doc = NULL;
@@ -115,7 +111,8 @@ int registry_fail(const struct http_req *q, struct http_xfer *x, const struct bu
 
 	if (!body && strcmp(q->method, "HEAD") != 0)
 		n = http_read(x, some, sizeof some);
-	cleanup_free char *text = body ? error_text((char *)body->data, body->len) : error_text(some, (size_t)MAX(n, 0));
+	cleanup_free char *text = body ? error_text((char *)body->data, body->len)
+				       : error_text(some, (size_t)MAX(n, 0));
 
 	warn("%s %s: status %u%s", q->method, url_show(http_url(x)), status, text);
 	return registry_errno(status);
@@ -132,13 +129,14 @@ int registry_check_digest(const struct http_xfer *x, const struct digest *d)
 		return 0;
 	if (digest_parse(header, &got) == 0 && digest_equal(&got, d))
 		return 0;
-	return warn_errno(-EBADMSG, "%s: Docker-Content-Digest is %s, but the content's is %s", url_show(http_url(x)),
-		log_quote(header), digest_str(d, want));
+	return warn_errno(-EBADMSG, "%s: Docker-Content-Digest is %s, but the content's is %s",
+		url_show(http_url(x)), log_quote(header), digest_str(d, want));
 }
 
 // ---- manifests ----
 
-// The media type without parameters ("; charset=utf-8"), lower case left alone. "" when it is longer than can be.
+// The media type without parameters ("; charset=utf-8"), lower case left alone. "" when it is
+// longer than can be.
 static void copy_type(const char *header, char out[static 128])
 {
 	size_t n = header ? strcspn(header, "; \t") : 0;
@@ -149,16 +147,17 @@ static void copy_type(const char *header, char out[static 128])
 	out[n] = 0;
 }
 
-static int take_manifest(const char *what, const struct digest *want, struct http_xfer *x, struct buf *body,
-			 struct manifest *ret)
+static int take_manifest(const char *what, const struct digest *want, struct http_xfer *x,
+	struct buf *body, struct manifest *ret)
 {
 	char str[DIGEST_STR_LEN];
 	struct manifest m = { .bytes = (char *)body->data, .len = body->len };
 
 	m.digest = sha256_of(body->data, body->len);
 	if (want && !digest_equal(want, &m.digest))
-		return warn_errno(-EBADMSG, "%s: the digest of what came is %s; it begins with %s", what,
-			digest_str(&m.digest, str), log_quote_n(m.bytes, MIN(m.len, (size_t)50)));
+		return warn_errno(-EBADMSG, "%s: the digest of what came is %s; it begins with %s",
+			what, digest_str(&m.digest, str),
+			log_quote_n(m.bytes, MIN(m.len, (size_t)50)));
 	int r = registry_check_digest(x, &m.digest);
 
 	if (r < 0)
@@ -167,9 +166,9 @@ static int take_manifest(const char *what, const struct digest *want, struct htt
 	r = manifest_check(&m, what);
 	if (r < 0)
 		return r;
-	buf_str(body);	// one NUL follows
+	buf_str(body); // one NUL follows
 	m.bytes = (char *)body->data;
-	*body = (struct buf) {0};
+	*body = (struct buf){ 0 };
 	*ret = m;
 	return 0;
 }
@@ -177,7 +176,7 @@ static int take_manifest(const char *what, const struct digest *want, struct htt
 static int registry_get_manifest(struct repo *repo, const char *ref, struct manifest *ret)
 {
 	struct registry *r = (struct registry *)repo;
-	struct buf cleanup_buf body = {0};
+	struct buf cleanup_buf body = { 0 };
 	struct digest want;
 	bool by_digest = ref && digest_parse(ref, &want) == 0;
 
@@ -235,7 +234,7 @@ int registry_open(const struct ref *ref, const struct net_opts *net, bool write,
 		return e;
 	struct registry *r = xcalloc(1, sizeof *r);
 
-	r->repo = (struct repo) { .ops = &registry_ops, .name = ref_name(ref), .is_registry = true };
+	r->repo = (struct repo){ .ops = &registry_ops, .name = ref_name(ref), .is_registry = true };
 	r->http = h;
 	r->auth = auth_new(h, ref->host, ref->repo, net);
 	r->path = xstrdup(ref->repo);

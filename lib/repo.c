@@ -10,7 +10,10 @@ enum shape { SHAPE_MANIFEST, SHAPE_INDEX, SHAPE_OTHER };
 
 static enum shape shape_of_type(const char *type)
 {
-	static const struct { const char *type; enum shape shape; } types[] = {
+	static const struct {
+		const char *type;
+		enum shape shape;
+	} types[] = {
 		{ "application/vnd.oci.image.manifest.v1+json", SHAPE_MANIFEST },
 		{ "application/vnd.oci.image.index.v1+json", SHAPE_INDEX },
 		{ "application/vnd.docker.distribution.manifest.v2+json", SHAPE_MANIFEST },
@@ -23,37 +26,46 @@ static enum shape shape_of_type(const char *type)
 	return SHAPE_OTHER;
 }
 
-// What the document is by its members. One that could be read both ways means different images to different clients.
+// What the document is by its members. One that could be read both ways means different images to
+// different clients.
 static int shape_of_body(yyjson_val *root, const char *what, enum shape *ret)
 {
 	bool index = json_get(root, "manifests");
 	bool manifest = json_get(root, "layers") || json_get(root, "config");
 
 	if (json_get(root, "fsLayers") || json_get(root, "history"))
-		return warn_errno(-EBADMSG, "%s: it is a manifest of Docker's schema 1, which is not supported: push the image again"
-			" with a client made after 2016", what);
+		return warn_errno(-EBADMSG,
+			"%s: it is a manifest of Docker's schema 1, which is not supported: "
+			"push the image again"
+			" with a client made after 2016",
+			what);
 	if (index == manifest)
-		return warn_errno(-EBADMSG, "%s: it is neither an image manifest nor an index%s", what,
-			index ? ", but looks like both" : "");
+		return warn_errno(-EBADMSG, "%s: it is neither an image manifest nor an index%s",
+			what, index ? ", but looks like both" : "");
 	*ret = index ? SHAPE_INDEX : SHAPE_MANIFEST;
 	return 0;
 }
 
-// m->media_type holds the server's claim, or what is no manifest type ("application/octet-stream"): then it claims nothing.
-static int settle_type(struct manifest *m, const char *body_type, enum shape shape, const char *what)
+// m->media_type holds the server's claim, or what is no manifest type
+// ("application/octet-stream"): then it claims nothing.
+static int settle_type(
+	struct manifest *m, const char *body_type, enum shape shape, const char *what)
 {
 	bool claimed = shape_of_type(m->media_type) != SHAPE_OTHER;
 
-	if (body_type && (strlen(body_type) >= sizeof m->media_type || shape_of_type(body_type) != shape))
-		return warn_errno(-EBADMSG, "%s: mediaType %s is not what the manifest is", what, log_quote(body_type));
+	if (body_type &&
+		(strlen(body_type) >= sizeof m->media_type || shape_of_type(body_type) != shape))
+		return warn_errno(-EBADMSG, "%s: mediaType %s is not what the manifest is", what,
+			log_quote(body_type));
 	if (body_type && claimed && strcmp(body_type, m->media_type) != 0)
-		return warn_errno(-EBADMSG, "%s: mediaType is %s, but it was sent as %s", what, log_quote(body_type),
-			log_quote(m->media_type));
+		return warn_errno(-EBADMSG, "%s: mediaType is %s, but it was sent as %s", what,
+			log_quote(body_type), log_quote(m->media_type));
 	if (!body_type && claimed && shape_of_type(m->media_type) != shape)
-		return warn_errno(-EBADMSG, "%s: it was sent as %s, which it is not", what, log_quote(m->media_type));
-	if (!body_type && !claimed)	// OCI manifests need not have a mediaType
-		body_type = shape == SHAPE_INDEX ? "application/vnd.oci.image.index.v1+json" :
-			"application/vnd.oci.image.manifest.v1+json";
+		return warn_errno(-EBADMSG, "%s: it was sent as %s, which it is not", what,
+			log_quote(m->media_type));
+	if (!body_type && !claimed) // OCI manifests need not have a mediaType
+		body_type = shape == SHAPE_INDEX ? "application/vnd.oci.image.index.v1+json"
+						 : "application/vnd.oci.image.manifest.v1+json";
 	if (body_type)
 		snprintf(m->media_type, sizeof m->media_type, "%s", body_type);
 	return 0;
@@ -79,7 +91,7 @@ int manifest_check(struct manifest *m, const char *what)
 void manifest_fini(struct manifest *m)
 {
 	free(m->bytes);
-	*m = (struct manifest) {0};
+	*m = (struct manifest){ 0 };
 }
 
 // ---- repositories ----
@@ -103,8 +115,8 @@ int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret)
 	cleanup_stream struct stream *s = NULL;
 
 	if (d->size > max)
-		return warn_errno(-EFBIG, "%s: blob %s of %llu bytes", r->name, digest_str(&d->digest, str),
-			(unsigned long long)d->size);
+		return warn_errno(-EFBIG, "%s: blob %s of %llu bytes", r->name,
+			digest_str(&d->digest, str), (unsigned long long)d->size);
 	int e = repo_open_blob(r, d, 0, &s);
 
 	if (e < 0)
@@ -116,8 +128,8 @@ int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret)
 	ssize_t end = e < 0 ? 0 : stream_read(s, &more, 1);
 
 	if (e == -ENODATA || end > 0)
-		return warn_errno(-EBADMSG, "%s: blob %s has not %llu bytes", r->name, digest_str(&d->digest, str),
-			(unsigned long long)d->size);
+		return warn_errno(-EBADMSG, "%s: blob %s has not %llu bytes", r->name,
+			digest_str(&d->digest, str), (unsigned long long)d->size);
 	if (e < 0 || end < 0)
 		return e < 0 ? e : (int)end;
 	p[d->size] = 0;

@@ -1,9 +1,9 @@
 // repo.h - one repository, wherever it lives: the seam between images and the ways to reach them
 //
-// registry.c (distribution-spec 1.1) and layout.c (image-spec's image layout) implement it.
-// Every function may be called from several threads at once on one repo.
-// Everything that comes back has been checked against the descriptor's size and digest where one was given
-// (ranges cannot be: their reader checks chunks).
+// registry.c (distribution-spec 1.1) and layout.c (image-spec's image layout) implement it. Every
+// function may be called from several threads at once on one repo. Everything that comes back has
+// been checked against the descriptor's size and digest where one was given (ranges cannot be:
+// their reader checks chunks).
 // SPDX-License-Identifier: Apache-2.0
 #ifndef REPO_H
 #define REPO_H
@@ -12,8 +12,8 @@
 #include "ref.h"
 #include "stream.h"
 
-#define MANIFEST_MAX (4u << 20)		// bytes of a manifest or index
-#define CONFIG_MAX (8u << 20)		// bytes of an image config
+#define MANIFEST_MAX (4u << 20) // bytes of a manifest or index
+#define CONFIG_MAX (8u << 20)	// bytes of an image config
 
 struct desc {
 	struct digest digest;
@@ -22,23 +22,24 @@ struct desc {
 
 // How to reach and trust registries; from the command line. Strings borrowed.
 struct net_opts {
-	const char *authfile;	// or NULL: the usual places
-	const char *creds;	// "USER[:PASSWORD]" or NULL
-	const char *password;	// from --password-stdin, or NULL
-	const char *cacert;	// PEM file added to... used instead of the system's CAs, or NULL
+	const char *authfile; // or NULL: the usual places
+	const char *creds;    // "USER[:PASSWORD]" or NULL
+	const char *password; // from --password-stdin, or NULL
+	const char *cacert;   // PEM file in place of the system's CAs, or NULL
 	bool plain_http;
-	unsigned retries;	// attempts per request, the first included; 0 = default (5)
+	unsigned retries; // attempts per request, the first included; 0 = default (5)
 };
 
-struct manifest {		// raw bytes exactly as stored
+struct manifest { // raw bytes exactly as stored
 	char *bytes;
 	size_t len;
-	char media_type[128];	// from the body's mediaType, else the Content-Type / descriptor, else from its members
-	struct digest digest;	// computed here
+	char media_type[128]; // the body's mediaType, else Content-Type / descriptor, else a guess
+	struct digest digest; // computed here
 };
 void manifest_fini(struct manifest *m);
-// The edge for manifests: m's bytes are JSON, an image manifest or an index and not both (CVE-2021-41190), not schema 1, and of the type
-// that m->media_type claims ("" = no claim); sets m->media_type. -EBADMSG logged with `what`.
+// The edge for manifests: m's bytes are JSON, an image manifest or an index and not both
+// (CVE-2021-41190), not schema 1, and of the type that m->media_type claims ("" = no claim); sets
+// m->media_type. -EBADMSG logged with `what`.
 int manifest_check(struct manifest *m, const char *what) must_check;
 
 struct repo;
@@ -48,35 +49,41 @@ struct repo_ops {
 	int (*read_range)(struct repo *, const struct desc *, uint64_t off, void *buf, size_t n);
 	int (*has_blob)(struct repo *, const struct desc *);
 	int (*put_blob)(struct repo *, const struct desc *, int fd, const char *mount_from);
-	int (*put_manifest)(struct repo *, const char *tag, const char *media_type, const void *, size_t);
+	int (*put_manifest)(
+		struct repo *, const char *tag, const char *media_type, const void *, size_t);
 	void (*close)(struct repo *);
 };
 struct repo {
 	const struct repo_ops *ops;
-	char *name;		// for messages and output: "localhost:5000/a/b", "oci:dir"
+	char *name; // for messages and output: "localhost:5000/a/b", "oci:dir"
 	bool is_registry;
 };
 
-// Opens what ref names (its tag and digest are not looked at). `write` = push will follow (scope pull,push;
-// a layout directory is made if missing). No network traffic happens here. -errno logged.
-int repo_open(const struct ref *ref, const struct net_opts *net, bool write, struct repo **ret) must_check;
+// Opens what ref names (its tag and digest are not looked at). `write` = push will follow (scope
+// pull,push; a layout directory is made if missing). No network traffic happens here. -errno
+// logged.
+int repo_open(const struct ref *ref, const struct net_opts *net, bool write,
+	struct repo **ret) must_check;
 // Closes a repo; NULL is allowed. No other thread may still be in it.
 void repo_close(struct repo *r);
 
-// `ref` = a tag (layout: ref name; NULL = the only one) or "sha256:...". A digest is checked. -ENOENT when there is none: logged
-// by the caller, not here; other errors logged.
+// `ref` = a tag (layout: ref name; NULL = the only one) or "sha256:...". A digest is checked.
+// -ENOENT when there is none: logged by the caller, not here; other errors logged.
 static inline int repo_get_manifest(struct repo *r, const char *ref, struct manifest *ret)
 {
 	return r->ops->get_manifest(r, ref, ret);
 }
-// The blob's bytes from `off` on (off <= size). With off = 0 the digest is checked: the last read (the one that would return 0)
-// returns -EBADMSG instead when size or digest are wrong. A dropped connection is resumed inside.
-static inline int repo_open_blob(struct repo *r, const struct desc *d, uint64_t off, struct stream **ret)
+// The blob's bytes from `off` on (off <= size). With off = 0 the digest is checked: the last read
+// (the one that would return 0) returns -EBADMSG instead when size or digest are wrong. A dropped
+// connection is resumed inside.
+static inline int repo_open_blob(
+	struct repo *r, const struct desc *d, uint64_t off, struct stream **ret)
 {
 	return r->ops->open_blob(r, d, off, ret);
 }
 // Exactly n bytes at off, unverified. Retries inside; -errno logged.
-static inline int repo_read_range(struct repo *r, const struct desc *d, uint64_t off, void *buf, size_t n)
+static inline int repo_read_range(
+	struct repo *r, const struct desc *d, uint64_t off, void *buf, size_t n)
 {
 	return r->ops->read_range(r, d, off, buf, n);
 }
@@ -85,14 +92,18 @@ static inline int repo_has_blob(struct repo *r, const struct desc *d)
 {
 	return r->ops->has_blob(r, d);
 }
-// Stores size bytes of fd from its offset 0 (fd's own file offset is not used), HEAD first; with mount_from (a repository
-// name of the same registry, or NULL) tries a cross-repository mount. Returns 1 when it was there or mounted already, 0 when sent.
-static inline int repo_put_blob(struct repo *r, const struct desc *d, int fd, const char *mount_from)
+// Stores size bytes of fd from its offset 0 (fd's own file offset is not used), HEAD first; with
+// mount_from (a repository name of the same registry, or NULL) tries a cross-repository mount.
+// Returns 1 when it was there or mounted already, 0 when sent.
+static inline int repo_put_blob(
+	struct repo *r, const struct desc *d, int fd, const char *mount_from)
 {
 	return r->ops->put_blob(r, d, fd, mount_from);
 }
-// tag = NULL: by digest only (in a layout: not listed in index.json); "" = in a layout, listed without a name.
-static inline int repo_put_manifest(struct repo *r, const char *tag, const char *media_type, const void *p, size_t n)
+// tag = NULL: by digest only (in a layout: not listed in index.json); "" = in a layout, listed
+// without a name.
+static inline int repo_put_manifest(
+	struct repo *r, const char *tag, const char *media_type, const void *p, size_t n)
 {
 	return r->ops->put_manifest(r, tag, media_type, p, n);
 }
@@ -100,7 +111,8 @@ static inline int repo_put_manifest(struct repo *r, const char *tag, const char 
 int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret) must_check;
 
 // Constructors behind repo_open.
-int registry_open(const struct ref *ref, const struct net_opts *net, bool write, struct repo **ret) must_check;
+int registry_open(const struct ref *ref, const struct net_opts *net, bool write,
+	struct repo **ret) must_check;
 int layout_open(const struct ref *ref, bool write, struct repo **ret) must_check;
 
 // Requests sent and body bytes received by this process so far, for inspect -v, explain and tests.

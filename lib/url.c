@@ -25,7 +25,8 @@ static CURLU *url_parse(const char *text)
 	cleanup_url CURLU *u = curl_url();
 
 	if (!u || strlen(text) > URL_MAX ||
-	    curl_url_set(u, CURLUPART_URL, text, CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+		curl_url_set(u, CURLUPART_URL, text,
+			CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
 		return NULL;
 	return steal(&u);
 }
@@ -53,8 +54,8 @@ bool url_same_origin(const char *a, const char *b)
 	cleanup_url CURLU *ua = url_parse(a);
 	cleanup_url CURLU *ub = url_parse(b);
 
-	return ua && ub && same_part(ua, ub, CURLUPART_SCHEME) && same_part(ua, ub, CURLUPART_HOST) &&
-		same_part(ua, ub, CURLUPART_PORT);
+	return ua && ub && same_part(ua, ub, CURLUPART_SCHEME) &&
+		same_part(ua, ub, CURLUPART_HOST) && same_part(ua, ub, CURLUPART_PORT);
 }
 
 char *url_resolve(const char *base, const char *location)
@@ -63,8 +64,8 @@ char *url_resolve(const char *base, const char *location)
 	unsigned flags = CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME;
 
 	if (!u || !*location || strlen(location) > URL_MAX ||
-	    curl_url_set(u, CURLUPART_URL, location, flags) != CURLUE_OK ||
-	    curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK)
+		curl_url_set(u, CURLUPART_URL, location, flags) != CURLUE_OK ||
+		curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK)
 		return NULL;
 	cleanup_part char *s = url_part(u, CURLUPART_URL);
 
@@ -87,7 +88,7 @@ bool url_address_is_local(const char *address)
 		return false;
 	if (memcmp(a, mapped, 12) == 0)
 		return v4_is_local(a + 12);
-	if (memcmp(a, nowhere, 15) == 0)	// :: and ::1
+	if (memcmp(a, nowhere, 15) == 0) // :: and ::1
 		return a[15] <= 1;
 	return a[0] == 0xfe && (a[1] & 0xc0) == 0x80;
 }
@@ -186,14 +187,16 @@ int url_retry_after(const char *value, int64_t now)
 	return then <= now ? 0 : (int)MIN(then - now, (int64_t)RETRY_AFTER_MAX);
 }
 
-int url_content_range(const char *value, uint64_t *ret_first, uint64_t *ret_last, uint64_t *ret_total)
+int url_content_range(
+	const char *value, uint64_t *ret_first, uint64_t *ret_last, uint64_t *ret_total)
 {
 	uint64_t first, last, total = UINT64_MAX;
 
 	if (strncasecmp(value, "bytes ", 6) != 0)
 		return -EPROTO;
 	value += 6;
-	if (!take_number(&value, &first) || *value++ != '-' || !take_number(&value, &last) || *value++ != '/')
+	if (!take_number(&value, &first) || *value++ != '-' || !take_number(&value, &last) ||
+		*value++ != '/')
 		return -EPROTO;
 	if (*value == '*')
 		value++;

@@ -1,11 +1,13 @@
 // xfer.c - one HTTP transfer over libcurl, pulled by its reader
 //
-// libcurl pushes; a reader of layers wants to pull. So each connection slot (struct conn) is an easy handle in a multi handle of its
-// own: the multi keeps the TCP and TLS connections alive between requests, and is driven only while somebody waits for bytes.
-// Callbacks copy straight into the reader's buffer; what does not fit waits in `spill`, and a full spill pauses the
+// libcurl pushes; a reader of layers wants to pull. So each connection slot (struct conn) is an
+// easy handle in a multi handle of its own: the multi keeps the TCP and TLS connections alive
+// between requests, and is driven only while somebody waits for bytes. Callbacks copy straight
+// into the reader's buffer; what does not fit waits in `spill`, and a full spill pauses the
 // transfer, so that TCP slows the sender down.
 //
-// Threads: a transfer and its slot belong to one thread at a time. Blocker: curl_multi_poll in xfer_pump.
+// Threads: a transfer and its slot belong to one thread at a time. Blocker: curl_multi_poll in
+// xfer_pump.
 // SPDX-License-Identifier: Apache-2.0
 #include "xfer.h"
 #include "log.h"
@@ -18,9 +20,10 @@
 #endif
 
 #define CONNECT_MS 10000
-#define INFORMATIONAL_MAX 20	// 1xx responses to one request
-#define COMMIT_SECONDS 300	// a registry may take so long to answer after the last byte of an upload
-#define DRAIN_MAX (64u << 10)	// bytes of an unwanted body that are read for the sake of the connection
+#define INFORMATIONAL_MAX 20 // 1xx responses to one request
+#define COMMIT_SECONDS 300 // a registry may take so long to answer after the last byte of an upload
+#define DRAIN_MAX \
+	(64u << 10) // bytes of an unwanted body that are read for the sake of the connection
 
 unsigned http_stall_seconds = 30;
 _Atomic uint64_t xfer_requests, xfer_bytes_in, xfer_bytes_out;
@@ -30,7 +33,7 @@ _Atomic uint64_t xfer_requests, xfer_bytes_in, xfer_bytes_out;
 static size_t refuse(struct http_xfer *x, const char *why)
 {
 	x->refusal = why;
-	return 0;	// fewer than was given: libcurl stops
+	return 0; // fewer than was given: libcurl stops
 }
 
 static size_t on_header(char *p, size_t size, size_t count, void *arg)
@@ -38,13 +41,14 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
 	struct http_xfer *x = arg;
 	size_t all = size * count, n = all;
 
-	if (x->head_done)	// trailers
+	if (x->head_done) // trailers
 		return all;
 	x->head_bytes += all;
 	x->moved += all;
 	if (x->head_bytes > HTTP_HEAD_MAX)
 		return refuse(x, "its headers are larger than 64 KiB");
-	while (n > 0 && (p[n - 1] == '\n' || p[n - 1] == '\r' || p[n - 1] == ' ' || p[n - 1] == '\t'))
+	while (n > 0 &&
+		(p[n - 1] == '\n' || p[n - 1] == '\r' || p[n - 1] == ' ' || p[n - 1] == '\t'))
 		n--;
 	if (n > 9 && memcmp(p, "HTTP/", 5) == 0) {
 		const char *space = memchr(p, ' ', n);
@@ -114,8 +118,9 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
-// The last word on where a redirect goes: the name has been resolved, nothing has been sent. Behind a proxy it is the proxy
-// that connects, and its own address, often this machine, says nothing.
+// The last word on where a redirect goes: the name has been resolved, nothing has been sent.
+// Behind a proxy it is the proxy that connects, and its own address, often this machine, says
+// nothing.
 static int on_connected(void *arg, char *remote, char *local, int remote_port, int local_port)
 {
 	struct http_xfer *x = arg;
@@ -123,7 +128,12 @@ static int on_connected(void *arg, char *remote, char *local, int remote_port, i
 
 	(void)local, (void)remote_port, (void)local_port;
 	curl_easy_getinfo(x->c->easy, CURLINFO_USED_PROXY, &proxy);
-	if (x->h->loopback || proxy || !url_address_is_local(remote) || url_same_origin(x->url, x->h->base))
+	if (proxy || !url_address_is_local(remote))
+		return CURL_PREREQFUNC_OK;
+	// The registry itself is here, by whatever name: then so may be its token server.
+	if (url_same_origin(x->url, x->h->base))
+		x->h->loopback = true;
+	if (x->h->loopback)
 		return CURL_PREREQFUNC_OK;
 	x->refusal = "its name resolves to this machine or its link";
 	return CURL_PREREQFUNC_ABORT;
@@ -172,7 +182,7 @@ static void add_header(struct http_xfer *x, const char *name, const char *value)
 	cleanup_free char *line = value ? xasprintf("%s: %s", name, value) : xasprintf("%s:", name);
 	struct curl_slist *more = curl_slist_append(x->headers, line);
 
-	explicit_bzero(line, strlen(line));	// it may be a secret
+	explicit_bzero(line, strlen(line)); // it may be a secret
 	if (more)
 		x->headers = more;
 	else
@@ -191,7 +201,8 @@ static void set_headers(struct http_xfer *x)
 	if (q->auth && x->own)
 		add_header(x, "Authorization", q->auth);
 	if (q->range) {
-		snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)q->first, (unsigned long long)q->last);
+		snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)q->first,
+			(unsigned long long)q->last);
 		add_header(x, "Range", range);
 	}
 	curl_easy_setopt(x->c->easy, CURLOPT_HTTPHEADER, x->headers);
@@ -227,11 +238,13 @@ static void set_options(struct http_xfer *x)
 	set_headers(x);
 }
 
-// A transfer that runs dry: less than the rate over http_stall_seconds of waiting (waiting for us does not count).
+// A transfer that runs dry: less than the rate over http_stall_seconds of waiting (waiting for us
+// does not count).
 static bool is_stalled(struct http_xfer *x, uint64_t waited)
 {
 	bool committing = x->q->body_len > 0 && x->sent == x->q->body_len;
-	uint64_t seconds = committing ? MAX(http_stall_seconds, COMMIT_SECONDS) : http_stall_seconds;
+	uint64_t seconds =
+		committing ? MAX(http_stall_seconds, COMMIT_SECONDS) : http_stall_seconds;
 
 	x->window_ns += waited;
 	if (x->moved - x->window_start >= seconds * HTTP_STALL_RATE) {
@@ -241,7 +254,8 @@ static bool is_stalled(struct http_xfer *x, uint64_t waited)
 	return x->window_ns > seconds * NS_PER_SEC;
 }
 
-// Lets libcurl do what can be done now, waiting if it is nothing. Sets x->done and x->result at the end.
+// Lets libcurl do what can be done now, waiting if it is nothing. Sets x->done and x->result at
+// the end.
 static void xfer_pump(struct http_xfer *x)
 {
 	uint64_t before = x->moved;
@@ -259,7 +273,8 @@ static void xfer_pump(struct http_xfer *x)
 
 		m = curl_multi_poll(x->c->multi, NULL, 0, 1000, NULL);
 		if (is_stalled(x, now_ns() - start)) {
-			snprintf(x->err, sizeof x->err, "nothing came for %u s", http_stall_seconds);
+			snprintf(
+				x->err, sizeof x->err, "nothing came for %u s", http_stall_seconds);
 			x->done = true;
 			x->result = CURLE_OPERATION_TIMEDOUT;
 		}
@@ -296,27 +311,19 @@ void http_close(struct http_xfer *x)
 static int curl_errno(CURLcode c)
 {
 	switch (c) {
-	case CURLE_OK:
-		return 0;
+	case CURLE_OK: return 0;
 	case CURLE_COULDNT_RESOLVE_HOST:
-	case CURLE_COULDNT_RESOLVE_PROXY:
-		return -EHOSTUNREACH;
-	case CURLE_COULDNT_CONNECT:
-		return -ECONNREFUSED;
-	case CURLE_OPERATION_TIMEDOUT:
-		return -ETIMEDOUT;
+	case CURLE_COULDNT_RESOLVE_PROXY: return -EHOSTUNREACH;
+	case CURLE_COULDNT_CONNECT: return -ECONNREFUSED;
+	case CURLE_OPERATION_TIMEDOUT: return -ETIMEDOUT;
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
 	case CURLE_GOT_NOTHING:
-	case CURLE_PARTIAL_FILE:
-		return -ECONNRESET;
-	case CURLE_OUT_OF_MEMORY:
-		return -ENOMEM;
+	case CURLE_PARTIAL_FILE: return -ECONNRESET;
+	case CURLE_OUT_OF_MEMORY: return -ENOMEM;
 	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CONNECT_ERROR:
-		return -EKEYREJECTED;
-	default:
-		return -EPROTO;
+	case CURLE_SSL_CONNECT_ERROR: return -EKEYREJECTED;
+	default: return -EPROTO;
 	}
 }
 
@@ -333,10 +340,8 @@ bool xfer_is_transient(const struct http_xfer *x)
 	case CURLE_SEND_ERROR:
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
-	case CURLE_SSL_CONNECT_ERROR:
-		return true;
-	default:
-		return false;
+	case CURLE_SSL_CONNECT_ERROR: return true;
+	default: return false;
 	}
 }
 
@@ -385,7 +390,8 @@ void xfer_drain(struct http_xfer *x)
 			return;
 }
 
-// A body that we could not read is worth no byte of it (RFC 9110 section 8.4; we asked for "identity").
+// A body that we could not read is worth no byte of it (RFC 9110 section 8.4; we asked for
+// "identity").
 static bool is_encoded(struct http_xfer *x)
 {
 	const char *e = http_header(x, "content-encoding", 0);

@@ -23,16 +23,16 @@ struct http {
 	char *host;
 	const struct net_opts *net;
 	struct ca ca;
-	bool loopback;
+	_Atomic bool loopback; // the registry is on this machine
 	CURLSH *share;
 	pthread_mutex_t share_locks[CURL_LOCK_DATA_LAST];
 	pthread_mutex_t lock;
 	struct conn *idle;
 	unsigned n_idle;
 	pthread_mutex_t base_lock;
-	char *base;			// NULL until decided
+	char *base; // NULL until decided
 	_Atomic bool plain;
-	_Atomic uint64_t quiet_until;	// the registry asked for silence (429, 503): now_ns
+	_Atomic uint64_t quiet_until; // the registry asked for silence (429, 503): now_ns
 };
 
 struct http_xfer {
@@ -40,10 +40,10 @@ struct http_xfer {
 	struct conn *c;
 	const struct http_req *q;
 	char *url;
-	bool own;			// at the origin of q->auth_url
+	bool own; // at the origin of q->auth_url
 	struct curl_slist *headers;
 	char err[CURL_ERROR_SIZE];
-	const char *refusal;		// why our callbacks stopped it; then no other attempt is made
+	const char *refusal; // why our callbacks stopped it; then no other attempt is made
 	// response head: lines of the current block, each ended by NUL
 	struct buf head;
 	size_t head_bytes;
@@ -55,7 +55,7 @@ struct http_xfer {
 	size_t room;
 	struct buf spill;
 	size_t spill_at;
-	uint64_t sent;			// of the request's body
+	uint64_t sent; // of the request's body
 	// stall watch
 	uint64_t moved, window_start, window_ns;
 };
@@ -64,9 +64,10 @@ struct http_xfer {
 struct conn *conn_get(struct http *h);
 void conn_put(struct http *h, struct conn *c);
 
-// Sends q to url and waits for the headers of the response. 0; -errno, silent, *ret tells why (http_why). *ret is set in both cases,
-// unless -ENOMEM.
-int xfer_open(struct http *h, const struct http_req *q, const char *url, struct http_xfer **ret) must_check;
+// Sends q to url and waits for the headers of the response. 0; -errno, silent, *ret tells why
+// (http_why). *ret is set in both cases, unless -ENOMEM.
+int xfer_open(struct http *h, const struct http_req *q, const char *url,
+	struct http_xfer **ret) must_check;
 // Another attempt may go better.
 bool xfer_is_transient(const struct http_xfer *x);
 // Reads what is left, if it is little, so that the connection can be used again.

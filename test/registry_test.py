@@ -309,6 +309,50 @@ def redirects():
     case("HEAD that is redirected: there", ["has", R, D, len(BLOB)], 1, "^$", [rule("redirect", "HEAD", to="http://127.0.0.1:{cdn}/x")], check=requests(1))
 
 
+def elsewhere():
+    """a registry that is not on loopback may not lead us to this machine"""
+    global reg
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))     # no packet is sent
+            address = s.getsockname()[0]
+        except OSError:
+            address = "127.0.0.1"
+    names = [n for n in (socket.gethostname(), "localhost.localdomain", "ip6-localhost", "ip6-loopback") if n and resolves_here(n)]
+    if address.startswith("127."):
+        skip("redirects from a registry that is not on loopback", "this machine has no other address")
+    else:
+        here, reg = reg, registry.Registry(host="0.0.0.0")
+        reg.repos = here.repos
+        far = f"{address}:{reg.port}/team/app"
+        case("a registry elsewhere", blob(ref=far), 0, None, out=WHOLE)
+        for to in ("http://127.0.0.1:{cdn}/x", "http://localhost:{cdn}/x", "http://[::1]:{cdn}/x", "http://169.254.169.254/latest", "http://2130706433:{cdn}/x"):
+            case(f"a registry elsewhere redirects to {to}", blob(ref=far), -EPROTO, "this machine or its link", [rule("redirect", to=to)], check=requests(1))
+        for n in names[:1]:
+            case(f"a registry by its name of loopback, {n}, with a token server here", ["manifest", f"{n}:{reg.port}/team/app:1"], 0, None,
+                 config={"auth": "token"}, out={"digest": MD})
+            case(f"a registry elsewhere redirects to a name of loopback, {n}", blob(ref=far), -EPROTO, "this machine or its link",
+                 [rule("redirect", to="http://" + n + ":{cdn}/x")], check=requests(1))
+        if not names:
+            skip("a registry elsewhere redirects to a name of loopback", "no such name here")
+        case("a registry elsewhere, realm on loopback", ["manifest", far + ":1"], -EPROTO, "this machine or its link", config={"auth": "token"}, CREDS="alice:open sesame",
+             check=requests(1))
+        reg.close()
+        reg = here
+    man = ["manifest", "registry.invalid/team/app:1"]
+    case("through a proxy", man, 0, None, http_proxy=f"http://{HOST}", out={"digest": MD})
+    case("a proxy that is not there", man, -ECONNREFUSED, "connect", http_proxy=f"http://127.0.0.1:{free_port()}", TRIES=1)
+    case("a proxy is not asked for loopback", ["manifest", R + ":1"], 0, None, http_proxy=f"http://127.0.0.1:{free_port()}", out={"digest": MD})
+    case("a proxy wants a password", man, -EPROTO, "status 407", [rule("status", "GET", status=407)], http_proxy=f"http://{HOST}")
+
+
+def resolves_here(name):
+    try:
+        return all(a[4][0].startswith("127.") or a[4][0] == "::1" for a in socket.getaddrinfo(name, 80)) and not name.startswith("localhost.")
+    except OSError:
+        return False
+
+
 def tokens():
     tok, man = {"auth": "token"}, ["manifest", R + ":1"]
     got = {"digest": MD}
@@ -647,7 +691,7 @@ def layouts():
 
 
 def main():
-    for group in (manifests, blobs, retries, ranges, redirects, tokens, authfiles, pushes, tls, layouts, real_registry):
+    for group in (manifests, blobs, retries, ranges, redirects, elsewhere, tokens, authfiles, pushes, tls, layouts, real_registry):
         if len(sys.argv) < 3 or group.__name__ in sys.argv[2:]:
             group()
     print(f"1..{count}")

@@ -1,4 +1,4 @@
-// fuzz_auth.c - WWW-Authenticate, Content-Range, Retry-After, redirects, token replies, credential files
+// fuzz_auth.c - challenges, Content-Range, Retry-After, redirects, tokens, credential files
 // SPDX-License-Identifier: Apache-2.0
 //
 // The first byte says which parser gets the rest.
@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void try_challenge(const char *s)
 {
-	struct challenges c = {0};
+	struct challenges c = { 0 };
 
 	if (auth_parse_challenge(s, &c) == 0 && c.realm && strlen(c.realm) > REALM_MAX)
 		abort();
@@ -37,7 +37,8 @@ static void try_url(const char *s)
 	// What may be followed without permission is https, and says so.
 	if (!url_refusal(to, false, false) && strncmp(to, "https://", 8) != 0)
 		abort();
-	if (url_same_origin(to, "https://registry.example") && strchr(to, '@') && strcspn(to + 8, "/?#") > strcspn(to + 8, "@"))
+	if (url_same_origin(to, "https://registry.example") && strchr(to, '@') &&
+		strcspn(to + 8, "/?#") > strcspn(to + 8, "@"))
 		abort();
 }
 
@@ -55,7 +56,7 @@ static void try_token(const char *p, size_t n)
 static void try_creds(const char *p, size_t n)
 {
 	cleanup_free char *helper = NULL;
-	struct creds c = {0};
+	struct creds c = { 0 };
 
 	if (creds_parse(p, n, "h.x", "a/b", &c, &helper) == 1 && !c.user && !c.identity_token)
 		abort();
@@ -72,21 +73,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	log_level = LOG_QUIET;
 	memcpy(exact, data + 1, size - 1);
 	switch (*data % 5) {
-	case 0:
-		try_challenge(s);
-		break;
-	case 1:
-		try_values(s);
-		break;
-	case 2:
-		try_url(s);
-		break;
-	case 3:
-		try_token(exact, size - 1);
-		break;
-	case 4:
-		try_creds(exact, size - 1);
-		break;
+	case 0: try_challenge(s); break;
+	case 1: try_values(s); break;
+	case 2: try_url(s); break;
+	case 3: try_token(exact, size - 1); break;
+	case 4: try_creds(exact, size - 1); break;
 	}
 	return 0;
 }

@@ -9,7 +9,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void try_manifest(const uint8_t *data, size_t size)
 {
 	static const char *const claims[] = {
-		"", "application/json", "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json",
+		"",
+		"application/json",
+		"application/vnd.oci.image.manifest.v1+json",
+		"application/vnd.oci.image.index.v1+json",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(claims); i++) {
@@ -26,9 +29,9 @@ static void try_manifest(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	cleanup_free uint8_t *copy = xmalloc(size);	// the very end is guarded then
+	cleanup_free uint8_t *copy = xmalloc(size); // the very end is guarded then
 	cleanup_json yyjson_doc *doc = NULL, *again = NULL;
-	struct buf cleanup_buf out = {0};
+	struct buf cleanup_buf out = { 0 };
 
 	log_level = LOG_QUIET;
 	memcpy(copy, data, size);
@@ -40,8 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	json_put_strn(&out, NULL, (const char *)copy, size);
 	json_close(&out, ']');
 	// one array around it: one deeper
-	if (json_parse(out.data, out.len, "fuzz", &again) < 0 && out.len <= JSON_SIZE_MAX && !memmem(copy, size, "[[[[[[[[", 8) &&
-	    !memmem(copy, size, "{\"", 2))
+	if (json_parse(out.data, out.len, "fuzz", &again) < 0 && out.len <= JSON_SIZE_MAX &&
+		!memmem(copy, size, "[[[[[[[[", 8) && !memmem(copy, size, "{\"", 2))
 		abort();
 	try_manifest(copy, size);
 	return 0;

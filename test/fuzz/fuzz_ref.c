@@ -20,10 +20,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	cleanup_free char *full = ref_str(&a);
 
-	if (ref_parse(full, &b) < 0 || a.transport != b.transport || !same(a.host, b.host) || !same(a.repo, b.repo) ||
-	    !same(a.dir, b.dir) || !same(a.tag, b.tag) || !same(a.digest, b.digest))
+	if (ref_parse(full, &b) < 0 || a.transport != b.transport || !same(a.host, b.host) ||
+		!same(a.repo, b.repo) || !same(a.dir, b.dir) || !same(a.tag, b.tag) ||
+		!same(a.digest, b.digest))
 		abort();
-	if (a.transport == REF_DOCKER && (!ref_is_repo(a.repo) || strstr(a.repo, "..") || (a.tag && !ref_is_tag(a.tag))))
+	if (a.transport == REF_DOCKER &&
+		(!ref_is_repo(a.repo) || strstr(a.repo, "..") || (a.tag && !ref_is_tag(a.tag))))
 		abort();
 	ref_fini(&a);
 	ref_fini(&b);

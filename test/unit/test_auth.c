@@ -1,4 +1,4 @@
-// test_auth.c - what comes in headers and files about who we are: challenges, tokens, credentials, URLs, ranges, waits
+// test_auth.c - parsers of headers and files: challenges, tokens, credentials, URLs, ranges
 // SPDX-License-Identifier: Apache-2.0
 #include "../../lib/auth.c"
 
@@ -11,23 +11,28 @@ static bool same(const char *a, const char *b)
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-static void challenge(const char *header, int r, const char *realm, const char *service, const char *scope, bool basic)
+static void challenge(const char *header, int r, const char *realm, const char *service,
+	const char *scope, bool basic)
 {
-	struct challenges c = {0};
+	struct challenges c = { 0 };
 	int got = auth_parse_challenge(header, &c);
 
-	ok(got == r && same(c.realm, realm) && same(c.service, service) && same(c.scope, scope) && c.basic == basic,
-	   "challenge %s (%d %s %s %s)", header, got, c.realm ? c.realm : "-", c.service ? c.service : "-", c.scope ? c.scope : "-");
+	ok(got == r && same(c.realm, realm) && same(c.service, service) && same(c.scope, scope) &&
+			c.basic == basic,
+		"challenge %s (%d %s %s %s)", header, got, c.realm ? c.realm : "-",
+		c.service ? c.service : "-", c.scope ? c.scope : "-");
 	challenges_fini(&c);
 }
 
 static void test_challenges(void)
 {
-	challenge("Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:x:pull\"", 0, "https://a/t", "s", "repository:x:pull", false);
+	challenge("Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:x:pull\"", 0,
+		"https://a/t", "s", "repository:x:pull", false);
 	challenge("bearer REALM=\"r\" , Service = s", 0, "r", "s", NULL, false);
 	challenge("Basic realm=\"x\"", 0, NULL, NULL, NULL, true);
 	challenge("Basic", 0, NULL, NULL, NULL, true);
-	challenge("Basic realm=\"a, Bearer realm=\\\"evil\\\"\", Bearer realm=\"good\"", 0, "good", NULL, NULL, true);
+	challenge("Basic realm=\"a, Bearer realm=\\\"evil\\\"\", Bearer realm=\"good\"", 0, "good",
+		NULL, NULL, true);
 	challenge("Negotiate YII=, Bearer realm=r", 0, "r", NULL, NULL, false);
 	challenge("Negotiate, Basic realm=x", 0, NULL, NULL, NULL, true);
 	challenge("Digest realm=\"d\", nonce=\"n\", Bearer realm=\"b\"", 0, "b", NULL, NULL, false);
@@ -38,7 +43,7 @@ static void test_challenges(void)
 	challenge("Bearer", 0, NULL, NULL, NULL, false);
 	challenge("", 0, NULL, NULL, NULL, false);
 	challenge("Bearer realm=\"open", -EPROTO, NULL, NULL, NULL, false);
-	challenge("Bearer realm=", 0, NULL, NULL, NULL, false);	// a token68
+	challenge("Bearer realm=", 0, NULL, NULL, NULL, false); // a token68
 	challenge("Bearer realm=\"x\" service=@", -EPROTO, "x", NULL, NULL, false);
 	challenge("@", -EPROTO, NULL, NULL, NULL, false);
 	challenge("Bearer=x", -EPROTO, NULL, NULL, NULL, false);
@@ -47,15 +52,19 @@ static void test_challenges(void)
 static void test_challenge_limits(void)
 {
 	for (int d = -1; d <= 1; d++) {
-		cleanup_free char *realm = xcalloc(1, CHALLENGE_MAX + 2), *service = xcalloc(1, CHALLENGE_MAX + 2);
-		struct challenges c = {0}, e = {0};
+		cleanup_free char *realm = xcalloc(1, CHALLENGE_MAX + 2),
+				  *service = xcalloc(1, CHALLENGE_MAX + 2);
+		struct challenges c = { 0 }, e = { 0 };
 
 		memset(realm, 'r', (size_t)(REALM_MAX + d));
 		memset(service, 's', (size_t)(CHALLENGE_MAX + d));
-		cleanup_free char *one = xasprintf("Bearer realm=\"%s\"", realm), *two = xasprintf("Bearer service=%s", service);
+		cleanup_free char *one = xasprintf("Bearer realm=\"%s\"", realm),
+				  *two = xasprintf("Bearer service=%s", service);
 
-		ok(auth_parse_challenge(one, &c) == (d > 0 ? -EPROTO : 0), "realm of %d bytes", REALM_MAX + d);
-		ok(auth_parse_challenge(two, &e) == (d > 0 ? -EPROTO : 0), "service of %d bytes", CHALLENGE_MAX + d);
+		ok(auth_parse_challenge(one, &c) == (d > 0 ? -EPROTO : 0), "realm of %d bytes",
+			REALM_MAX + d);
+		ok(auth_parse_challenge(two, &e) == (d > 0 ? -EPROTO : 0), "service of %d bytes",
+			CHALLENGE_MAX + d);
 		challenges_fini(&c);
 		challenges_fini(&e);
 	}
@@ -69,7 +78,8 @@ static void token(const char *body, const char *want, uint64_t life)
 	uint64_t seconds = 0;
 	int r = auth_parse_token(body, strlen(body), &t, &seconds);
 
-	ok(r == (want ? 0 : -EPROTO) && same(t, want) && (!want || seconds == life), "token %s", body);
+	ok(r == (want ? 0 : -EPROTO) && same(t, want) && (!want || seconds == life), "token %s",
+		body);
 }
 
 static void test_tokens(void)
@@ -96,13 +106,15 @@ static void test_tokens(void)
 
 // ---- credentials ----
 
-static void creds(const char *text, const char *host, const char *repo, int want, const char *user, const char *password)
+static void creds(const char *text, const char *host, const char *repo, int want, const char *user,
+	const char *password)
 {
-	struct creds c = {0};
+	struct creds c = { 0 };
 	cleanup_free char *helper = NULL;
 	int r = creds_parse(text, strlen(text), host, repo, &c, &helper);
 
-	ok(r == want && same(c.user, user) && same(c.password, password), "creds of %s/%s in %s", host, repo, text);
+	ok(r == want && same(c.user, user) && same(c.password, password), "creds of %s/%s in %s",
+		host, repo, text);
 	creds_fini(&c);
 }
 
@@ -114,14 +126,19 @@ static void test_creds(void)
 	creds("{\"auths\":{\"h.x/a\":{\"auth\":\"dTpw\"}}}", "h.x", "ab", 0, NULL, NULL);
 	creds("{\"auths\":{\"h.x/a\":{\"auth\":\"dTpw\"}}}", "h.x", "a/b", 1, "u", "p");
 	creds("{\"auths\":{\"h.x/a/b\":{\"auth\":\"dTpw\"}}}", "h.x", "a", 0, NULL, NULL);
-	creds("{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"dTpw\"}}}", "docker.io", "library/a", 1, "u", "p");
-	creds("{\"auths\":{\"registry-1.docker.io\":{\"auth\":\"dTpw\"}}}", "docker.io", "library/a", 1, "u", "p");
-	creds("{\"auths\":{\"docker.io/me\":{\"auth\":\"dTpw\"}}}", "docker.io", "library/a", 0, NULL, NULL);
+	creds("{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"dTpw\"}}}", "docker.io",
+		"library/a", 1, "u", "p");
+	creds("{\"auths\":{\"registry-1.docker.io\":{\"auth\":\"dTpw\"}}}", "docker.io",
+		"library/a", 1, "u", "p");
+	creds("{\"auths\":{\"docker.io/me\":{\"auth\":\"dTpw\"}}}", "docker.io", "library/a", 0,
+		NULL, NULL);
 	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpwOnE=\"}}}", "h.x", "a", 1, "u", "p:q");
 	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTo=\"}}}", "h.x", "a", 1, "u", "");
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"OnA=\"}}}", "h.x", "a", -EBADMSG, NULL, NULL);	// no user
+	creds("{\"auths\":{\"h.x\":{\"auth\":\"OnA=\"}}}", "h.x", "a", -EBADMSG, NULL,
+		NULL); // no user
 	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpwA\"}}}", "h.x", "a", -EBADMSG, NULL, NULL);
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpwAHg=\"}}}", "h.x", "a", -EBADMSG, NULL, NULL);	// NUL
+	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpwAHg=\"}}}", "h.x", "a", -EBADMSG, NULL,
+		NULL); // NUL
 	creds("{\"auths\":{\"h.x\":{}}}", "h.x", "a", 0, NULL, NULL);
 	creds("{\"auths\":{\"h.x\":5}}", "h.x", "a", 0, NULL, NULL);
 	creds("{\"auths\":[]}", "h.x", "a", 0, NULL, NULL);
@@ -138,33 +155,68 @@ static void test_creds(void)
 
 static void test_urls(void)
 {
-	static const struct { const char *base, *location, *want; } resolve[] = {
-		{ "https://h/v2/a", "/x?y=1", "https://h/x?y=1" }, { "https://h/v2/a", "b", "https://h/v2/b" },
-		{ "https://h/v2/a", "//other/x", "https://other/x" }, { "https://h/v2/a", "http://i/x#f", "http://i/x" },
-		{ "https://h/v2/a", "?q", "https://h/v2/a?q" }, { "https://h/", "https://u:p@i/", NULL }, { "https://h/", "https://u@i/", NULL },
-		{ "https://h/", "", NULL }, { "https://h/", "https://[::1/", NULL }, { "https://h/", "https://h:99999/", NULL },
-		{ "https://h/", "https://a b/", NULL }, { "https://h/", "file:///etc/passwd", "file:///etc/passwd" },
+	static const struct {
+		const char *base, *location, *want;
+	} resolve[] = {
+		{ "https://h/v2/a", "/x?y=1", "https://h/x?y=1" },
+		{ "https://h/v2/a", "b", "https://h/v2/b" },
+		{ "https://h/v2/a", "//other/x", "https://other/x" },
+		{ "https://h/v2/a", "http://i/x#f", "http://i/x" },
+		{ "https://h/v2/a", "?q", "https://h/v2/a?q" },
+		{ "https://h/", "https://u:p@i/", NULL },
+		{ "https://h/", "https://u@i/", NULL },
+		{ "https://h/", "", NULL },
+		{ "https://h/", "https://[::1/", NULL },
+		{ "https://h/", "https://h:99999/", NULL },
+		{ "https://h/", "https://a b/", NULL },
+		{ "https://h/", "file:///etc/passwd", "file:///etc/passwd" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(resolve); i++) {
 		cleanup_free char *got = url_resolve(resolve[i].base, resolve[i].location);
 
-		ok(same(got, resolve[i].want), "%s at %s is %s", resolve[i].location, resolve[i].base, got ? got : "none");
+		ok(same(got, resolve[i].want), "%s at %s is %s", resolve[i].location,
+			resolve[i].base, got ? got : "none");
 	}
-	ok(url_same_origin("https://H.x/a", "https://h.x:443/b") && url_same_origin("http://h/", "http://h:80"), "same origin");
-	ok(!url_same_origin("https://h/", "http://h/") && !url_same_origin("https://h/", "https://h:444/") &&
-	   !url_same_origin("https://h/", "https://h.evil/") && !url_same_origin("https://h/", "nonsense://"), "other origin");
+	ok(url_same_origin("https://H.x/a", "https://h.x:443/b") &&
+			url_same_origin("http://h/", "http://h:80"),
+		"same origin");
+	ok(!url_same_origin("https://h/", "http://h/") &&
+			!url_same_origin("https://h/", "https://h:444/") &&
+			!url_same_origin("https://h/", "https://h.evil/") &&
+			!url_same_origin("https://h/", "nonsense://"),
+		"other origin");
 	static const char *const refused[] = {
-		"http://h/", "file:///etc/passwd", "ftp://h/", "https://127.0.0.1/", "https://127.1/", "https://2130706433/", "https://0x7f.1/",
-		"https://localhost/", "https://x.localhost./", "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://169.254.169.254/latest",
-		"https://[fe80::1]/", "https://[fe80::1%25eth0]/", "https://0.0.0.0/", "https://[::]/", "gopher://h/", "unix:///x",
+		"http://h/",
+		"file:///etc/passwd",
+		"ftp://h/",
+		"https://127.0.0.1/",
+		"https://127.1/",
+		"https://2130706433/",
+		"https://0x7f.1/",
+		"https://localhost/",
+		"https://x.localhost./",
+		"https://[::1]/",
+		"https://[::ffff:127.0.0.1]/",
+		"https://169.254.169.254/latest",
+		"https://[fe80::1]/",
+		"https://[fe80::1%25eth0]/",
+		"https://0.0.0.0/",
+		"https://[::]/",
+		"gopher://h/",
+		"unix:///x",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(refused); i++)
-		ok(url_refusal(refused[i], false, false), "%s: %s", refused[i], url_refusal(refused[i], false, false));
-	ok(!url_refusal("https://h/x?y", false, false) && !url_refusal("https://10.1.2.3/", false, false), "https elsewhere is followed");
-	ok(!url_refusal("http://h/", true, false) && url_refusal("http://127.0.0.1/", true, false) && !url_refusal("http://127.0.0.1/", true, true),
-	   "plain and local by permission");
+		ok(url_refusal(refused[i], false, false), "%s: %s", refused[i],
+			url_refusal(refused[i], false, false));
+	ok(!url_refusal("https://h/x?y", false, false) &&
+			!url_refusal("https://10.1.2.3/", false, false),
+		"https elsewhere is followed");
+	ok(!url_refusal("http://h/", true, false) &&
+			url_refusal("http://127.0.0.1/", true, false) &&
+			!url_refusal("http://127.0.0.1/", true, true),
+		"plain and local by permission");
 	ok(url_refusal("file:///x", true, true), "file: by none");
 	ok(same(url_show("https://h/p?X-Signature=s"), "'https://h/p'"), "a query is not shown");
 }
@@ -182,7 +234,8 @@ static void test_values(void)
 	range("bytes 0-0/1", 0, 0, 0, 1);
 	range("Bytes 5-9/10", 0, 5, 9, 10);
 	range("bytes 5-9/*", 0, 5, 9, UINT64_MAX);
-	range("bytes 0-9999999999999999998/9999999999999999999", 0, 0, 9999999999999999998u, 9999999999999999999u);
+	range("bytes 0-9999999999999999998/9999999999999999999", 0, 0, 9999999999999999998u,
+		9999999999999999999u);
 	range("bytes 5-4/10", -EPROTO, 0, 0, 0);
 	range("bytes 5-10/10", -EPROTO, 0, 0, 0);
 	range("bytes */10", -EPROTO, 0, 0, 0);
@@ -192,14 +245,28 @@ static void test_values(void)
 	range("bytes 18446744073709551616-18446744073709551617/*", -EPROTO, 0, 0, 0);
 	range("bytes=5-9/10", -EPROTO, 0, 0, 0);
 	range("", -EPROTO, 0, 0, 0);
-	static const struct { const char *v; int want; } waits[] = {
-		{ "0", 0 }, { "7", 7 }, { "30", 30 }, { "31", 30 }, { "1000000000", 30 }, { "99999999999999999999999999", 30 }, { "-1", -1 }, { "", -1 },
-		{ "1.5", -1 }, { "soon", -1 }, { "Thu, 01 Jan 1970 00:16:45 GMT", 5 }, { "Thu, 01 Jan 1970 00:00:00 GMT", 0 },
+	static const struct {
+		const char *v;
+		int want;
+	} waits[] = {
+		{ "0", 0 },
+		{ "7", 7 },
+		{ "30", 30 },
+		{ "31", 30 },
+		{ "1000000000", 30 },
+		{ "99999999999999999999999999", 30 },
+		{ "-1", -1 },
+		{ "", -1 },
+		{ "1.5", -1 },
+		{ "soon", -1 },
+		{ "Thu, 01 Jan 1970 00:16:45 GMT", 5 },
+		{ "Thu, 01 Jan 1970 00:00:00 GMT", 0 },
 		{ "Fri, 31 Dec 2038 23:59:59 GMT", 30 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(waits); i++)
-		ok(url_retry_after(waits[i].v, 1000) == waits[i].want, "Retry-After: %s is %d", waits[i].v, url_retry_after(waits[i].v, 1000));
+		ok(url_retry_after(waits[i].v, 1000) == waits[i].want, "Retry-After: %s is %d",
+			waits[i].v, url_retry_after(waits[i].v, 1000));
 }
 
 int main(void)

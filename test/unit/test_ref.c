@@ -1,4 +1,4 @@
-// test_ref.c - image references: distribution's own table, what must be refused and with which words
+// test_ref.c - image references: what parses to what, what is refused with which words
 // SPDX-License-Identifier: Apache-2.0
 #include "../../lib/ref.c"
 
@@ -10,27 +10,29 @@ static const char hex[] = "fffffffffffffffffffffffffffffffffffffffffffffffffffff
 
 static void good(const char *text, const char *full)
 {
-	struct ref r = {0};
+	struct ref r = { 0 };
 
 	said_begin();
 	int e = ref_parse(text, &r);
 	cleanup_free char *said = xstrdup(said_end());
 	cleanup_free char *got = e == 0 ? ref_str(&r) : xstrdup(said);
 
-	ok(e == 0 && strcmp(got, full) == 0 && !*said, "%.60s is %.80s%s%s", text, full, e ? " not: " : "", e ? got : "");
+	ok(e == 0 && strcmp(got, full) == 0 && !*said, "%.60s is %.80s%s%s", text, full,
+		e ? " not: " : "", e ? got : "");
 	ref_fini(&r);
 }
 
 static void bad_ref(const char *text, const char *words)
 {
-	struct ref r = {0};
+	struct ref r = { 0 };
 
 	said_begin();
 	int e = ref_parse(text, &r);
 	cleanup_free char *said = xstrdup(said_end());
 
-	ok(e == -EINVAL && !r.repo && !r.dir && strstr(said, words), "%.60s: refused, \"%s\"%s%s", text, words,
-	   strstr(said, words) ? "" : "; said: ", strstr(said, words) ? "" : said);
+	ok(e == -EINVAL && !r.repo && !r.dir && strstr(said, words), "%.60s: refused, \"%s\"%s%s",
+		text, words,
+		strstr(said, words) ? "" : "; said: ", strstr(said, words) ? "" : said);
 	ref_fini(&r);
 }
 
@@ -47,12 +49,12 @@ static void test_good(void)
 	good("localhost:5000/app:1", "localhost:5000/app:1");
 	good("registry.example/app", "registry.example/app:latest");
 	good("registry:5000/app", "registry:5000/app:latest");
-	good("registry:5000", "docker.io/library/registry:5000");	// a tag: there is no slash
+	good("registry:5000", "docker.io/library/registry:5000"); // a tag: there is no slash
 	good("[::1]:5000/app", "[::1]:5000/app:latest");
 	good("[2001:db8::1]/app:x", "[2001:db8::1]/app:x");
 	good("127.0.0.1:5000/a/b:t", "127.0.0.1:5000/a/b:t");
 	good("Registry.Example/app", "Registry.Example/app:latest");
-	good("UPPER/app", "UPPER/app:latest");	// a host, says normalize.go
+	good("UPPER/app", "UPPER/app:latest"); // a host, says normalize.go
 	good("app@sha256:" HEX, "docker.io/library/app@sha256:" HEX);
 	good("app:1@sha256:" HEX, "docker.io/library/app:1@sha256:" HEX);
 	good("a__b/c.d/e_f/g---h:_", "docker.io/a__b/c.d/e_f/g---h:_");
@@ -82,7 +84,8 @@ static void test_bad(void)
 	bad_ref("app@", "after '@'");
 	bad_ref("app@sha256:abc", "after '@'");
 	bad_ref("app@sha256:" HEX "f", "after '@'");
-	bad_ref("app@sha256:FFFFffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", "after '@'");
+	bad_ref("app@sha256:FFFFffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+		"after '@'");
 	bad_ref("app@sha512:" HEX HEX, "only sha256");
 	bad_ref(hex, "image ID");
 	bad_ref("a//b", "parts joined");
@@ -135,7 +138,7 @@ static void test_limits(void)
 {
 	for (int d = -1; d <= 1; d++) {
 		char name[300] = "h.x/", tag[300] = "a:", *p = name + 4;
-		struct ref r = {0};
+		struct ref r = { 0 };
 
 		memset(p, 'a', (size_t)(REF_NAME_MAX - 4 + d));
 		memset(tag + 2, 't', (size_t)(REF_TAG_MAX + d));
@@ -154,7 +157,7 @@ static void test_limits(void)
 
 	memcpy(dir, "oci:", 4);
 	memset(dir + 4, 'd', REF_DIR_MAX + 1);
-	struct ref r = {0};
+	struct ref r = { 0 };
 
 	said_begin();
 	int e = ref_parse(dir, &r);
@@ -169,8 +172,10 @@ static void test_limits(void)
 
 static void test_loopback(void)
 {
-	static const char *const here[] = { "localhost", "localhost:5000", "LOCALHOST", "127.0.0.1", "127.9.8.7:1", "[::1]", "[::1]:5000" };
-	static const char *const there[] = { "localhost.evil.example", "127.0.0.1.evil", "128.0.0.1", "[::2]", "registry:5000", "10.0.0.1", "" };
+	static const char *const here[] = { "localhost", "localhost:5000", "LOCALHOST", "127.0.0.1",
+		"127.9.8.7:1", "[::1]", "[::1]:5000" };
+	static const char *const there[] = { "localhost.evil.example", "127.0.0.1.evil",
+		"128.0.0.1", "[::2]", "registry:5000", "10.0.0.1", "" };
 
 	for (size_t i = 0; i < ARRAY_LEN(here); i++)
 		ok(ref_host_is_loopback(here[i]), "%s is here", here[i]);

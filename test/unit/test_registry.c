@@ -1,8 +1,9 @@
-// test_registry.c - registries, layouts, tokens: against test/registry.py, which misbehaves on demand, and Debian's docker-registry
+// test_registry.c - registries, layouts, tokens: against test/registry.py and docker-registry
 // SPDX-License-Identifier: Apache-2.0
 //
-// Without arguments it runs test/registry_test.py, which has the cases and prints TAP, and which calls this program again with one of
-// the commands below. Results go to standard output as "NAME=VALUE", errors to standard error as fcpull prints them.
+// Without arguments it runs test/registry_test.py, which has the cases and prints TAP, and which
+// calls this program again with one of the commands below. Results go to standard output as
+// "NAME=VALUE", errors to standard error as fcpull prints them.
 #include "http.h"
 #include "layout.h"
 #include "log.h"
@@ -37,8 +38,9 @@ static int report(int r)
 	struct net_stats s;
 
 	net_stats_get(&s);
-	printf("result=%d\nrequests=%llu\nbytes_in=%llu\nbytes_out=%llu\nretries=%llu\n", r, (unsigned long long)s.requests,
-	       (unsigned long long)s.bytes_in, (unsigned long long)s.bytes_out, (unsigned long long)s.retries);
+	printf("result=%d\nrequests=%llu\nbytes_in=%llu\nbytes_out=%llu\nretries=%llu\n", r,
+		(unsigned long long)s.requests, (unsigned long long)s.bytes_in,
+		(unsigned long long)s.bytes_out, (unsigned long long)s.retries);
 	return 0;
 }
 
@@ -46,12 +48,13 @@ static int cmd_manifest(char **a)
 {
 	struct ref ref;
 	struct repo *r = open_ref(a[0], false, &ref);
-	struct manifest m = {0};
+	struct manifest m = { 0 };
 	char str[DIGEST_STR_LEN];
 	int e = repo_get_manifest(r, ref.digest ? ref.digest : ref.tag, &m);
 
 	if (e == 0)
-		printf("type=%s\ndigest=%s\nsize=%zu\n", m.media_type, digest_str(&m.digest, str), m.len);
+		printf("type=%s\ndigest=%s\nsize=%zu\n", m.media_type, digest_str(&m.digest, str),
+			m.len);
 	manifest_fini(&m);
 	repo_close(r);
 	ref_fini(&ref);
@@ -103,7 +106,8 @@ static void *range_thread(void *arg)
 	return NULL;
 }
 
-// ranges REF DIGEST SIZE THREADS OFF LEN [OFF LEN]...: THREADS at a time; the sha256 of all, one after another
+// ranges REF DIGEST SIZE THREADS OFF LEN [OFF LEN]...: THREADS at a time; the sha256 of all, one
+// after another
 static int cmd_ranges(char **a)
 {
 	struct ref ref;
@@ -123,7 +127,8 @@ static int cmd_ranges(char **a)
 		for (; n < threads && *a; n++, a += 2) {
 			size_t len = strtoull(a[1], NULL, 10);
 
-			jobs[n] = (struct range_job) { r, d, strtoull(a[0], NULL, 10), len, xcalloc(1, len), 0 };
+			jobs[n] = (struct range_job){ r, d, strtoull(a[0], NULL, 10), len,
+				xcalloc(1, len), 0 };
 			pthread_create(&ids[n], NULL, range_thread, &jobs[n]);
 		}
 		for (size_t i = 0; i < n; i++) {
@@ -222,9 +227,13 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		return run_cases(self);
-	net = (struct net_opts) {
-		.cacert = getenv("CACERT"), .creds = getenv("CREDS"), .password = getenv("PASSWORD"), .authfile = getenv("AUTHFILE"),
-		.plain_http = getenv("PLAIN") != NULL, .retries = tries ? (unsigned)strtoul(tries, NULL, 10) : 0,
+	net = (struct net_opts){
+		.cacert = getenv("CACERT"),
+		.creds = getenv("CREDS"),
+		.password = getenv("PASSWORD"),
+		.authfile = getenv("AUTHFILE"),
+		.plain_http = getenv("PLAIN") != NULL,
+		.retries = tries ? (unsigned)strtoul(tries, NULL, 10) : 0,
 	};
 	http_stall_seconds = stall ? (unsigned)strtoul(stall, NULL, 10) : 2;
 	if (getenv("VERBOSE"))
