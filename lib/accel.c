@@ -1,8 +1,12 @@
 // accel.c - makes the accelerated form of an image and delivers it
+//
+// Threads: while a layer is read (in the caller's thread, with ingest's own), the one before is compressed and uploaded by run_job's
+// thread and pack's workers. A job belongs to its thread from start_job to end_job.
 // SPDX-License-Identifier: Apache-2.0
 #include "accel.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 
 #include "indexw.h"
 #include "ingest.h"
@@ -37,74 +41,131 @@ static int place(void *arg, struct content *c)
 	return pack_place(arg, c);
 }
 
-// Compresses a layer's spool into its data blob, uploads it, and records space and chunks.
-static int make_data(struct maker *m, uint32_t i, int spool)
+// A layer that has been read: its data space is compressed and uploaded by a thread while the next layer is read.
+struct job {
+	struct maker *m;
+	struct pack *pack;
+	int spool, out;
+	struct desc blob;
+	int error;
+	bool running;
+	pthread_t thread;
+};
+
+static void *run_job(void *arg)
+{
+	struct job *j = arg;
+
+	j->error = pack_run(j->pack, j->spool, j->out);
+	if (j->error)
+		return NULL;
+	pack_blob(j->pack, &j->blob.digest, &j->blob.size);
+	// a layer without data (only directories, links, zeros) has no blob
+	if (j->blob.size)
+		j->error = put_fd(j->m, &j->blob, j->out);
+	return NULL;
+}
+
+static void start_job(struct job *j)
+{
+	j->running = !pthread_create(&j->thread, NULL, run_job, j);
+	if (!j->running)
+		run_job(j);
+}
+
+static void record_space(struct maker *m, const struct job *j, uint32_t i)
 {
 	const struct image_layer *l = &m->img->layers[i];
 	struct fmt_space *sp = &m->parts.spaces[i];
-	cleanup_fd int out = scratch_file();
-	struct pack *p = pack_new(&m->conf->pack, i);
-	struct desc d;
-	int r = out < 0 ? out : tree_walk_layer(m->parts.tree, place, p);
+	const struct fmt_chunk *c = pack_chunks(j->pack, &sp->chunks);
 
-	if (!r)
-		r = pack_run(p, spool, out);
-	if (!r) {
-		const struct fmt_chunk *c = pack_chunks(p, &sp->chunks);
-
-		buf_add(&m->parts.chunks, c, sp->chunks * sizeof *c);
-		pack_blob(p, &d.digest, &d.size);
-		memcpy(sp->layer, l->desc.digest.b, sizeof sp->layer);
-		memcpy(sp->diff_id, l->diff_id.b, sizeof sp->diff_id);
-		sp->blocks = pack_blocks(p);
-		m->stats.decoded += (uint64_t)sp->blocks << BLOCK_SHIFT;
-		m->stats.chunks += sp->chunks;
-		// a layer without data (only directories, links, zeros) has no blob
-		if (d.size) {
-			sp->blob_size = d.size;
-			memcpy(sp->blob, d.digest.b, sizeof sp->blob);
-			m->data[m->n_data++] = d;
-			m->stats.data += d.size;
-			r = put_fd(m, &d, out);
-		}
+	buf_add(&m->parts.chunks, c, sp->chunks * sizeof *c);
+	memcpy(sp->layer, l->desc.digest.b, sizeof sp->layer);
+	memcpy(sp->diff_id, l->diff_id.b, sizeof sp->diff_id);
+	sp->blocks = pack_blocks(j->pack);
+	if (j->blob.size) {
+		sp->blob_size = j->blob.size;
+		memcpy(sp->blob, j->blob.digest.b, sizeof sp->blob);
+		m->data[m->n_data++] = j->blob;
 	}
-	pack_free(p);
+	m->stats.decoded += (uint64_t)sp->blocks << BLOCK_SHIFT;
+	m->stats.chunks += sp->chunks;
+	m->stats.data += j->blob.size;
+}
+
+// Waits for layer i's job and takes its result; the job is empty then.
+static int end_job(struct maker *m, struct job *j, uint32_t i)
+{
+	int r;
+
+	if (j->running)
+		pthread_join(j->thread, NULL);
+	r = j->error;
+	if (!r)
+		record_space(m, j, i);
+	pack_free(j->pack);
+	close(j->spool);
+	close(j->out);
 	return r;
 }
 
-static int make_layer(struct maker *m, uint32_t i)
+// Reads layer i and lays out its data space: what must be done in order, since layers share contents with those below.
+static int read_layer(struct maker *m, uint32_t i, struct job *ret)
 {
 	const struct image_layer *l = &m->img->layers[i];
-	cleanup_fd int spool = scratch_file();
+	cleanup_fd int spool = scratch_file(), out = spool < 0 ? -1 : scratch_file();
 	char name[DIGEST_STR_LEN];
 	struct ingest in = { .tree = m->parts.tree, .space = i, .spool = spool, .share_lower = true,
 			     .diff_id = &l->diff_id, .name = digest_str(&l->desc.digest, name) };
 	struct stream *blob;
-	int r = spool < 0 ? spool : repo_open_blob(m->img->repo, &l->desc, 0, &blob);
+	struct pack *p;
+	int r = out < 0 ? -EIO : repo_open_blob(m->img->repo, &l->desc, 0, &blob);
 
 	if (!r)
 		r = ingest_layer(&in, blob);
+	if (r)
+		return r;
 	m->stats.shared += in.shared;
-	return r ? r : make_data(m, i, spool);
+	p = pack_new(&m->conf->pack, i);
+	r = tree_walk_layer(m->parts.tree, place, p);
+	if (r) {
+		pack_free(p);
+		return r;
+	}
+	*ret = (struct job){ .m = m, .pack = p, .spool = steal_fd(&spool), .out = steal_fd(&out) };
+	return 0;
 }
 
 static int make_layers(struct maker *m)
 {
+	struct job job = { 0 };
 	int r = 0;
 
-	for (uint32_t i = 0; i < m->img->n_layers && !r; i++) {
+	for (uint32_t i = 0; i < m->img->n_layers; i++) {
 		struct image_layer *l = &m->img->layers[i];
 		char what[64], hex[65];
 		struct progress *p;
+		struct job next;
+		int e;
 
 		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, m->img->n_layers, digest_hex(&l->desc.digest, hex));
 		p = progress_start(what, l->desc.size);
-		r = make_layer(m, i);
-		if (!r)
-			progress_add(p, l->desc.size);
-		progress_end(p, r ? "failed" : "converted");
+		r = read_layer(m, i, &next);
+		e = i ? end_job(m, &job, i - 1) : 0;
+		if (r) {
+			progress_end(p, "failed");
+			return r;
+		}
+		job = next;
+		job.error = e;		// a failed layer below: nothing more is started, the job is only cleaned up
+		if (!e)
+			start_job(&job);
+		progress_add(p, l->desc.size);
+		progress_end(p, e ? "given up" : "read");
+		if (e)
+			break;
 	}
-	return r;
+	return m->img->n_layers ? end_job(m, &job, m->parts.n_spaces - 1) : r;
 }
 
 // ---- index section, boot blob ----

@@ -1,7 +1,10 @@
 // ingest.c - one layer's tar, read once
+//
+// Threads: download, blob digest and inflate run one thread ahead of the tar reader, which hashes and writes.
 // SPDX-License-Identifier: Apache-2.0
 #include "ingest.h"
 
+#include "ahead.h"
 #include "log.h"
 
 #define IO_SIZE (128u << 10)
@@ -179,7 +182,7 @@ int ingest_layer(struct ingest *in, struct stream *blob)
 	if (r)
 		return r;
 	sha256_init(&h);
-	plain = tee_open(plain, &h);
+	plain = tee_open(ahead_open(plain), &h);
 	t = tar_open(plain, in->name);
 	tree_begin_layer(in->tree);
 	r = take_entries(in, &sp, t);

@@ -95,8 +95,10 @@ state_of_case() {
 	find "$TMPDIR" -mindepth 1 -printf 'tmp %P\n'
 	# lock files, empty directories and the layout's own marks are the store's furniture
 	find "$FCPULL_ROOT" -type f \( -path '*/blobs/*' -o -path '*/data/*' \) -printf 'store %P %s\n' | sort
-	for d in "$D"/*/index.json; do [ -e "$d" ] && tree_state "${d%/*}"; done
-	return 0
+	[ ! -e "$FCPULL_ROOT/index.json" ] || jq -c '.manifests[]' "$FCPULL_ROOT/index.json"
+	for d in "$D"/*/index.json; do
+		[ ! -e "$d" ] || [ "${d%/*}" = "$FCPULL_ROOT" ] || tree_state "${d%/*}"
+	done
 }
 json() {	# json FILTER FILE: a value, unquoted
 	jq -er "$1" "$2"
