@@ -17,7 +17,7 @@
 static const char *mount_options;
 
 static const struct opt mount_opts[] = {
-	{ 'o', "options", "LIST", "as mount(8) gives them: ro, nosuid, nodev, _netdev ...", opt_str, &mount_options, false },
+	{ 'o', "options", "LIST", "as mount(8) has them: ro, nosuid, _netdev ...", opt_str, &mount_options, false },
 	{ 0, "original", NULL, "use the original, even if it is accelerated", opt_flag, &image_opts.host.original, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -188,8 +188,8 @@ static const struct opt run_opts[] = {
 	{ 0, "net", "host|none", "the host's network, or loopback only (default)", opt_str, &run_net, false },
 	{ 0, "network", "host|none", "", opt_str, &run_net, true },
 	{ 0, "read-only", NULL, "no writable layer", opt_flag, &run_read_only, false },
-	{ 0, "upper", "DIR", "writable layer in this empty directory (else in memory)", opt_str, &run_upper, false },
-	{ 0, "upper-size", "SIZE", "limit of the writable layer in memory (half of it)", opt_size, &run_upper_size, false },
+	{ 0, "upper", "DIR", "writable layer in this empty directory", opt_str, &run_upper, false },
+	{ 0, "upper-size", "SIZE", "limit of the writable layer in memory", opt_size, &run_upper_size, false },
 	{ 0, "name", "NAME", "name of the container; also its host name", opt_str, &run_name, false },
 	{ 0, "hostname", "NAME", "host name", opt_str, &run_hostname, false },
 	{ 0, "rm", NULL, "accepted: nothing is left behind in any case", opt_flag, &run_rm, false },

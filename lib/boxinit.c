@@ -345,6 +345,17 @@ static bool reap(pid_t payload, int *ret_code)
 	return ended;
 }
 
+// Not those that report a fault of the process itself: whoever in the container sends one to us does not mean the payload.
+static bool is_forwarded(int sig)
+{
+	switch (sig) {
+	case SIGCHLD: case SIGSEGV: case SIGBUS: case SIGFPE: case SIGILL: case SIGABRT: case SIGTRAP: case SIGSYS:
+		return false;
+	default:
+		return true;
+	}
+}
+
 // Until the payload has ended; when this process then ends, the kernel kills all that is left in the container.
 static int supervise(pid_t payload, int ctl)
 {
@@ -363,7 +374,7 @@ static int supervise(pid_t payload, int ctl)
 		if (fds[1].revents & POLLHUP)
 			return 128 + SIGKILL;
 		while (read(sigfd, &si, sizeof si) == (ssize_t)sizeof si)
-			if (si.ssi_signo != SIGCHLD)
+			if (is_forwarded((int)si.ssi_signo))
 				kill(payload, (int)si.ssi_signo);
 	}
 	return code;

@@ -25,10 +25,10 @@ static int open_remote(struct host_image *h, const struct ref *ref, const struct
 
 static int open_stored(struct host_image *h, const struct host_opts *o)
 {
-	struct ref ref = { .transport = REF_OCI, .dir = h->store->path, .tag = h->name };
+	struct ref ref = { .transport = REF_OCI, .dir = h->store->path, .tag = h->key };
 	struct manifest m = { 0 };
 	// asked for quietly: not to know an image is no error
-	int r = repo_get_manifest(h->store->repo, h->name, &m);
+	int r = repo_get_manifest(h->store->repo, h->key, &m);
 
 	manifest_fini(&m);
 	if (r)
@@ -47,7 +47,7 @@ static int remember(struct host_image *h)
 	if (!r && img->accel)
 		r = repo_put_manifest(to, NULL, img->accel->man.media_type, img->accel->man.bytes, img->accel->man.len);
 	// the name last: what it names is all there
-	return r ? r : repo_put_manifest(to, h->name, img->top.media_type, img->top.bytes, img->top.len);
+	return r ? r : repo_put_manifest(to, h->key, img->top.media_type, img->top.bytes, img->top.len);
 }
 
 static int find_image(struct host_image *h, const struct ref *ref, const struct host_opts *o)
@@ -204,6 +204,22 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 	return plain_pull(h->store, h->img, o->threads, &h->ix);
 }
 
+// References to registries are names as the image-spec has them; a path is not, and a relative one would mean another place
+// tomorrow: a layout's images are kept under the hash of the absolute path and the name.
+static char *store_key(const struct ref *ref, const char *name)
+{
+	cleanup_free char *dir = NULL, *full = NULL;
+	struct digest d;
+	char hex[65];
+
+	if (ref->transport != REF_OCI)
+		return xstrdup(name);
+	dir = realpath(ref->dir, NULL);
+	full = xasprintf("%s\n%s\n%s", dir ? dir : ref->dir, ref->tag ? ref->tag : "", ref->digest ? ref->digest : "");
+	d = sha256_of(full, strlen(full));
+	return xasprintf("oci/%s", digest_hex(&d, hex));
+}
+
 int host_open(const char *reference, const struct host_opts *o, struct host_image **ret)
 {
 	struct host_image *h = xcalloc(1, sizeof *h);
@@ -215,6 +231,7 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 		return r;
 	}
 	h->name = ref_str(&ref);
+	h->key = store_key(&ref, h->name);
 	r = store_open(o->root, &h->store);
 	if (!r)
 		r = find_image(h, &ref, o);
@@ -251,5 +268,6 @@ void host_close(struct host_image *h)
 	repo_close(h->repo);
 	store_close(h->store);
 	free(h->name);
+	free(h->key);
 	free(h);
 }

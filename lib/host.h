@@ -25,6 +25,7 @@ struct host_image {
 	struct index *ix;
 	struct lazy *lz;		// after host_start
 	char *name;			// as given, completed: "docker.io/library/alpine:3"
+	char *key;			// its name in the store's index.json
 	const char *form;		// "accelerated", "original"
 	bool offline;			// the registry could not be asked; the store's state is used
 };

@@ -162,13 +162,14 @@ static int take_brief(const struct applet *a, int argc, char **argv, int *i)
 
 static bool help_wanted;
 static unsigned verbosity;
-static bool debug_wanted, quiet_wanted;
+static bool debug_wanted, quiet_wanted, version_wanted;
 
 const struct opt opt_common[] = {
 	{ 'v', "verbose", NULL, "say what is done", opt_count, &verbosity, false },
 	{ 0, "debug", NULL, "say everything, each request included", opt_flag, &debug_wanted, false },
 	{ 'q', "quiet", NULL, "errors only, no progress", opt_flag, &quiet_wanted, false },
 	{ 'h', "help", NULL, "this text", opt_flag, &help_wanted, false },
+	{ 0, "version", NULL, "the version", opt_flag, &version_wanted, true },
 	{ 0 },
 };
 
@@ -176,7 +177,7 @@ int opt_parse(const struct applet *a, int argc, char **argv, int *ret_argc)
 {
 	int n = 0, r = 0, i = 1;
 
-	for (; i < argc && !r && !help_wanted; i++) {
+	for (; i < argc && !r && !help_wanted && !version_wanted; i++) {
 		const char *s = argv[i];
 
 		if (s[0] != '-' || !s[1]) {
@@ -194,6 +195,10 @@ int opt_parse(const struct applet *a, int argc, char **argv, int *ret_argc)
 		return r;
 	if (help_wanted) {
 		opt_help(a, stdout);
+		return 1;
+	}
+	if (version_wanted) {
+		puts("fcpull " FCPULL_VERSION);
 		return 1;
 	}
 	while (i < argc)

@@ -74,6 +74,10 @@ int main(int argc, char **argv)
 	int c;
 
 	boxinit_enter(argc, argv);
+	// as fcpull's main must: no descriptor of ours takes the place of a closed standard one
+	while ((c = open("/dev/null", O_RDWR)) >= 0 && c <= STDERR_FILENO)
+		;
+	close(c);
 	while ((c = getopt(argc, argv, "+rtivHZu:w:U:s:n:e:b:")) != -1)
 		set_option(&o, c);
 	if (optind >= argc) {
