@@ -85,6 +85,8 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	conf->same_place = same_repo && (src->tag == dst->tag || (src->tag && dst->tag && !strcmp(src->tag, dst->tag)));
 	conf->mount_from = !same_repo && src->transport == REF_DOCKER && dst->transport == REF_DOCKER &&
 			   !strcmp(src->host, dst->host) ? src->repo : NULL;
+	if (!r && !conf->tag && conf->same_place)
+		conf->tag = img->top.ref_name;	// the only image of a layout keeps its name
 	if (!r)
 		r = accel_make(img, to, conf, &d, &stats);
 	if (!r) {

@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fcpull.h"
 
+#include <fcntl.h>
 #include <signal.h>
 
 #include "boxinit.h"
@@ -180,10 +181,23 @@ static int dispatch(int argc, char **argv)
 	return a ? run_applet(a, argc - 1, argv + 1) : unknown(argv[1]);
 }
 
+// A descriptor that is closed at the start would be given to the next file that is opened, and be written to as an error message.
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	int r;
 
+	fill_standard_fds();
 	boxinit_enter(argc, argv);	// a container's pid 1 does not come back
 	signal(SIGPIPE, SIG_IGN);
 	r = dispatch(argc, argv);

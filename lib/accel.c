@@ -420,9 +420,9 @@ static int still_there(struct maker *m)
 
 	if (!r && !digest_equal(&now.digest, &m->img->top.digest))
 		r = warn_errno(-ECANCELED, "%s: %s was moved to another image during the conversion; run it again", m->dst->name,
-			       m->conf->tag);
+			       m->conf->tag ? m->conf->tag : "it");
 	else if (r == -ENOENT)
-		r = warn_errno(r, "%s: %s was removed during the conversion", m->dst->name, m->conf->tag);
+		r = warn_errno(r, "%s: %s was removed during the conversion", m->dst->name, m->conf->tag ? m->conf->tag : "it");
 	manifest_fini(&now);
 	return r;
 }
@@ -440,7 +440,7 @@ static int deliver(struct maker *m, struct digest *ret)
 	if (!r && m->conf->same_place)
 		r = still_there(m);
 	if (!r)
-		r = repo_put_manifest(m->dst, m->conf->tag, MT_OCI_INDEX, b.data, b.len);
+		r = repo_put_manifest(m->dst, m->conf->tag ? m->conf->tag : "", MT_OCI_INDEX, b.data, b.len);
 	if (!r)
 		*ret = sha256_of(b.data, b.len);
 	return r;

@@ -10,7 +10,7 @@ struct accel_conf {
 	struct pack_conf pack;
 	const char *mount_from;		// repository of the same registry that has the original's blobs, or NULL
 	bool same_place;		// the result goes where the original is: its blobs are there already
-	const char *tag;		// that the index gets
+	const char *tag;		// that the index gets; NULL: the only image of a layout
 };
 
 struct accel_stats {

@@ -1,15 +1,17 @@
-// box.c - the host side of a container: gathers what it needs, clones its pid 1, hands on signals and the terminal, waits
+// box.c - the host side of a container: gathers what it needs, clones pid 1, proxies, waits
 //
-// Three processes: fcpull itself (here); the container's init, pid 1 of the new namespaces (boxinit.c), which sets up
-// (boxroot.c), starts the payload (boxexec.c) and reaps. When fcpull dies, whatever way, the kernel kills the init
-// (PR_SET_PDEATHSIG, and the init sees the control socket close), with it everything in its pid namespace, and with
-// that goes the mount namespace. Nothing is ever mounted in the host's, so nothing can stay behind.
+// Three processes: fcpull itself (here); the container's init, pid 1 of the new namespaces
+// (boxinit.c), which sets up (boxroot.c), starts the payload (boxexec.c) and reaps. When fcpull
+// dies, whatever way, the kernel kills the init (PR_SET_PDEATHSIG, and the init sees the control
+// socket close), with it everything in its pid namespace, and with that goes the mount namespace.
+// Nothing is ever mounted in the host's, so nothing can stay behind.
 //
-// The init is executed anew from a sealed copy of this program in memory. A payload can have itself be executed as
-// "/proc/self/exe" (CVE-2019-5736): what it then can open for writing is that copy, whose seals forbid it, not the
-// host's file. 3 MB and about a millisecond for each container.
+// The init is executed anew from a sealed copy of this program in memory. A payload can have itself
+// be executed as "/proc/self/exe" (CVE-2019-5736): what it then can open for writing is that copy,
+// whose seals forbid it, not the host's file. 3 MB and about a millisecond for each container.
 //
-// Binds and the image are copied here, detached, in the host's mount namespace; their descriptors are the init's to attach.
+// Binds and the image are copied here, detached, in the host's mount namespace; their descriptors
+// are the init's to attach.
 // SPDX-License-Identifier: Apache-2.0
 #include "box.h"
 
@@ -33,7 +35,7 @@
 #include "mnt.h"
 
 #ifndef MFD_EXEC
-#define MFD_EXEC 0x10u		// Linux 6.3
+#define MFD_EXEC 0x10u // Linux 6.3
 #endif
 #ifndef F_ADD_SEALS
 #define F_ADD_SEALS 1033
@@ -45,16 +47,28 @@
 
 #define refuse(r, ...) (warn(__VA_ARGS__), (r))
 
-// SIGKILL and SIGSTOP cannot be; those of a fault are our own; SIGCHLD, SIGPIPE, SIGTTIN and SIGTTOU are about us.
+// SIGKILL and SIGSTOP cannot be; those of a fault are our own; SIGCHLD, SIGPIPE, SIGTTIN and
+// SIGTTOU are about us.
 static const int forwarded[] = {
-	SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGTSTP, SIGWINCH, SIGIO, SIGPWR,
+	SIGHUP,
+	SIGINT,
+	SIGQUIT,
+	SIGTERM,
+	SIGUSR1,
+	SIGUSR2,
+	SIGALRM,
+	SIGCONT,
+	SIGTSTP,
+	SIGWINCH,
+	SIGIO,
+	SIGPWR,
 };
 
 struct run {
 	struct boxinit init;
 	char hostname[65];
-	int exe, about;		// memory files: the program, the description
-	int peer;		// the init's end of the control socket
+	int exe, about; // memory files: the program, the description
+	int peer;	// the init's end of the control socket
 	int pidfd, sigfd;
 	pid_t pid;
 	int status;
@@ -65,7 +79,8 @@ struct run {
 
 // ---- gathering ----
 
-// A closed standard descriptor would be taken by the next open; a directory would be a way out to the host (CVE-2024-21626).
+// A closed standard descriptor would be taken by the next open; a directory would be a way out to
+// the host (CVE-2024-21626).
 static int check_stdio(void)
 {
 	static const char *const names[] = { "input", "output", "error" };
@@ -73,7 +88,9 @@ static int check_stdio(void)
 
 	for (int fd = 0; fd <= 2; fd++) {
 		if (fstat(fd, &st) < 0 && open("/dev/null", O_RDWR) != fd)
-			return warn_errno(-EBADF, "standard %s is closed, and '/dev/null' cannot be opened", names[fd]);
+			return warn_errno(-EBADF,
+				"standard %s is closed, and '/dev/null' cannot be opened",
+				names[fd]);
 		if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
 			return warn_errno(-EISDIR, "standard %s", names[fd]);
 	}
@@ -87,7 +104,9 @@ static int copy_program(int from, int to)
 	do
 		n = sendfile(to, from, NULL, 1 << 24);
 	while (n > 0 || (n < 0 && errno == EINTR));
-	if (n < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+	if (n < 0 ||
+		fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) <
+			0)
 		return -errno;
 	return 0;
 }
@@ -103,7 +122,8 @@ static int make_exe(struct run *r)
 	if (r->exe < 0 && errno == EINVAL)
 		r->exe = memfd_create("fcpull", flags);
 	if (r->exe < 0 && errno == EACCES)
-		return warn_errno(-EACCES, "cannot make a program in memory: set the sysctl vm.memfd_noexec to 0 or 1");
+		return warn_errno(-EACCES,
+			"cannot make a program in memory: set the sysctl vm.memfd_noexec to 0 or 1");
 	int e = r->exe < 0 ? -errno : copy_program(self, r->exe);
 	return e < 0 ? warn_errno(e, "cannot copy this program to memory") : 0;
 }
@@ -118,7 +138,8 @@ static int clone_bind(const struct box_bind *b, int *ret_fd)
 	if (e < 0)
 		return warn_errno(e, "cannot bind '%s'", b->src);
 	e = mnt_set(*ret_fd, attrs, true);
-	return e < 0 ? warn_errno(e, "cannot bind '%s'%s", b->src, b->read_only ? " read-only" : "") : 0;
+	return e < 0 ? warn_errno(e, "cannot bind '%s'%s", b->src, b->read_only ? " read-only" : "")
+		     : 0;
 }
 
 static int clone_sources(const struct box *b, struct box_sources *s)
@@ -128,7 +149,8 @@ static int clone_sources(const struct box *b, struct box_sources *s)
 	if (e == 0)
 		e = mnt_set(s->lower, 0, false);
 	if (e < 0)
-		return warn_errno(e, "cannot copy the mount of the image%s", e == -EPERM ? " (are you root?)" : "");
+		return warn_errno(e, "cannot copy the mount of the image%s",
+			e == -EPERM ? " (are you root?)" : "");
 	if (b->upper && (e = mnt_clone(AT_FDCWD, b->upper, false, &s->upper)) < 0)
 		return warn_errno(e, "cannot use '%s' for the container's changes", b->upper);
 	if (s->upper >= 0 && (e = mnt_set(s->upper, 0, false)) < 0)
@@ -172,7 +194,8 @@ static int describe(struct run *r)
 	struct boxinit i = r->init;
 
 	i.ctl = r->peer;
-	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &i.size) < 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &i.size) < 0)
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &i.size) < 0 &&
+		ioctl(STDOUT_FILENO, TIOCGWINSZ, &i.size) < 0)
 		i.size = (struct winsize){ 0 };
 	boxinit_describe(&i, &text);
 	r->about = memfd_create("fcpull-container", MFD_CLOEXEC);
@@ -188,8 +211,9 @@ static int gather(struct run *r)
 	if (!b->args || !b->args[0] || !*b->args[0])
 		return refuse(-EINVAL, "no command is given, and the image names none");
 	choose_hostname(r, b);
-	if ((e = check_stdio()) < 0 || (e = mnt_supported()) < 0 || (e = clone_sources(b, &r->init.from)) < 0 ||
-	    (e = make_exe(r)) < 0 || (e = open_control(r)) < 0)
+	if ((e = check_stdio()) < 0 || (e = mnt_supported()) < 0 ||
+		(e = clone_sources(b, &r->init.from)) < 0 || (e = make_exe(r)) < 0 ||
+		(e = open_control(r)) < 0)
 		return e;
 	return describe(r);
 }
@@ -222,9 +246,11 @@ static int clone_error(int e)
 	if (e == -EPERM)
 		return warn_errno(e, "cannot make namespaces: root (CAP_SYS_ADMIN) is needed");
 	if (e == -ENOSPC)
-		return warn_errno(e, "cannot make namespaces: a limit in /proc/sys/user/max_*_namespaces is reached");
+		return warn_errno(e,
+			"cannot make namespaces: a limit in /proc/sys/user/max_*_namespaces is reached");
 	if (e == -EINVAL)
-		return warn_errno(e, "cannot make namespaces: this kernel lacks one of mnt, pid, ipc, uts, net");
+		return warn_errno(e,
+			"cannot make namespaces: this kernel lacks one of mnt, pid, ipc, uts, net");
 	return warn_errno(e, "cannot start the container");
 }
 
@@ -292,13 +318,17 @@ static void take_control(struct run *r)
 	} control = { 0 };
 	char byte;
 	struct iovec iov = { &byte, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	struct msghdr m = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof control };
 
 	ssize_t n = recvmsg(r->init.ctl, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&m) : NULL;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+		c->cmsg_len == CMSG_LEN(sizeof(int))) {
 		int fd;
 
 		memcpy(&fd, CMSG_DATA(c), sizeof fd);
@@ -344,7 +374,8 @@ static int serve(struct run *r)
 	return WIFEXITED(r->status) ? WEXITSTATUS(r->status) : 128 + WTERMSIG(r->status);
 }
 
-// Our signals wait in a descriptor from before the clone on, so none is lost; the init starts with them blocked too.
+// Our signals wait in a descriptor from before the clone on, so none is lost; the init starts with
+// them blocked too.
 static int block_signals(struct run *r)
 {
 	sigset_t set;
@@ -360,7 +391,8 @@ static int block_signals(struct run *r)
 
 static void fini(struct run *r)
 {
-	int fds[] = { r->exe, r->about, r->peer, r->pidfd, r->sigfd, r->init.ctl, r->init.from.lower, r->init.from.upper };
+	int fds[] = { r->exe, r->about, r->peer, r->pidfd, r->sigfd, r->init.ctl,
+		r->init.from.lower, r->init.from.upper };
 
 	boxtty_stop(&r->tty);
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
@@ -376,7 +408,12 @@ int box_run(const struct box *b)
 {
 	struct run r = {
 		.init = { .box = *b, .ctl = -1, .from = { .lower = -1, .upper = -1 } },
-		.exe = -1, .about = -1, .peer = -1, .pidfd = -1, .sigfd = -1, .tty = { .master = -1 },
+		.exe = -1,
+		.about = -1,
+		.peer = -1,
+		.pidfd = -1,
+		.sigfd = -1,
+		.tty = { .master = -1 },
 	};
 	int code = BOX_EXIT_SETUP;
 

@@ -11,7 +11,8 @@ struct box_bind {
 	bool read_only;
 };
 
-// All strings are borrowed for the call. The image's own values (args, env, user ...) are data: they never steer the host side.
+// All strings are borrowed for the call. The image's own values (args, env, user ...) are data:
+// they never steer the host side.
 struct box {
 	int lower_fd;			// O_PATH directory: the mounted image (read-only)
 	const char *upper;		// directory for overlay's upper/ and work/ (made by the caller, empty), or NULL: a tmpfs
@@ -29,16 +30,19 @@ struct box {
 	uint64_t upper_size;		// bytes for the tmpfs upper, 0 = half of memory
 };
 
-// Runs it and waits. Returns docker's exit codes: the process's own, 128+signal, 126 not executable, 127 not found, 125 set-up
-// failed (said on stderr). Signals that fcpull receives are handed to the process; the terminal is proxied with -t.
-// main() must begin with boxinit_enter (boxinit.h). Needs root and Linux 5.12. The thread that calls must live until it
-// returns (PR_SET_PDEATHSIG); other threads must have blocked the signals that are to be handed on. Nothing is mounted in
-// the host's mount namespace, and nothing of the container outlives this process, even if it is killed.
+// Runs it and waits. Returns docker's exit codes: the process's own, 128+signal, 126 not
+// executable, 127 not found, 125 set-up failed (said on stderr). Signals that fcpull receives are
+// handed to the process; the terminal is proxied with -t. main() must begin with boxinit_enter
+// (boxinit.h). Needs root and Linux 5.12. The thread that calls must live until it returns
+// (PR_SET_PDEATHSIG); other threads must have blocked the signals that are to be handed on. Nothing
+// is mounted in the host's mount namespace, and nothing of the container outlives this process,
+// even if it is killed.
 //
-// The payload: its own mount, pid, ipc, uts, cgroup and, without net_host, net namespace (only lo up; every port is free
-// to it), and, but for root with net_host, a user namespace whose ids are the host's. Pid 1 is our init, which reaps. Root has docker's
-// capabilities without MKNOD, NET_RAW and AUDIT_WRITE, others none; no_new_privs; a system call filter (seccomp.h).
-// Binds are recursive, private and nodev.
+// The payload: its own mount, pid, ipc, uts, cgroup and, without net_host, net namespace (only lo
+// up; every port is free to it), and, but for root with net_host, a user namespace whose ids are
+// the host's. Pid 1 is our init, which reaps. Root has docker's capabilities without MKNOD, NET_RAW
+// and AUDIT_WRITE, others none; no_new_privs; a system call filter (seccomp.h). Binds are
+// recursive, private and nodev.
 int box_run(const struct box *b);
 
 #endif

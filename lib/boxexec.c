@@ -1,9 +1,10 @@
 // boxexec.c - the container's process, from the clone to the exec
 //
-// Capabilities. Docker's fourteen without MKNOD (devices are nodev everywhere but in /dev), NET_RAW (packets from a forged
-// address; there is no network, or it is the host's) and AUDIT_WRITE (seccomp.c has another way for what needs it). In a user
-// namespace of its own, whose ids are the host's, they count for files and processes of the container only, and for nothing
-// that belongs to the kernel. A user other than root has none at all, and with no_new_privs set-uid programs and
+// Capabilities. Docker's fourteen without MKNOD (devices are nodev everywhere but in /dev), NET_RAW
+// (packets from a forged address; there is no network, or it is the host's) and AUDIT_WRITE
+// (seccomp.c has another way for what needs it). In a user namespace of its own, whose ids are the
+// host's, they count for files and processes of the container only, and for nothing that belongs to
+// the kernel. A user other than root has none at all, and with no_new_privs set-uid programs and
 // file capabilities change nothing.
 // SPDX-License-Identifier: Apache-2.0
 #include "boxexec.h"
@@ -32,9 +33,11 @@
 #endif
 
 #define CAP_BIT(c) (1ull << (c))
-#define CAPS_ROOT (CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID) | \
-	CAP_BIT(CAP_KILL) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETPCAP) | \
-	CAP_BIT(CAP_NET_BIND_SERVICE) | CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_SETFCAP))
+#define CAPS_ROOT                                                                            \
+	(CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_FOWNER) |              \
+		CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_KILL) | CAP_BIT(CAP_SETGID) |              \
+		CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_NET_BIND_SERVICE) | \
+		CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_SETFCAP))
 
 // ---- privileges ----
 
@@ -44,7 +47,7 @@ static int set_caps(uint64_t caps)
 	struct __user_cap_data_struct data[2] = {
 		{ .effective = (uint32_t)caps, .permitted = (uint32_t)caps },
 		{ .effective = (uint32_t)(caps >> 32), .permitted = (uint32_t)(caps >> 32) },
-	};	// inheritable stays empty (CVE-2022-24769, CVE-2022-29162)
+	}; // inheritable stays empty (CVE-2022-24769, CVE-2022-29162)
 
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
 		return -errno;
@@ -55,7 +58,7 @@ static int bound_caps(uint64_t caps)
 {
 	for (int c = 0; c < 64; c++) {
 		if (prctl(PR_CAPBSET_READ, c, 0, 0, 0) < 0)
-			return 0;	// beyond the last that this kernel knows
+			return 0; // beyond the last that this kernel knows
 		if (!(caps & CAP_BIT(c)) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
 			return -errno;
 	}
@@ -66,12 +69,14 @@ static int bound_caps(uint64_t caps)
 static int set_ids(const struct passwd_user *u)
 {
 	if (syscall(SYS_setgroups, u->n_groups, u->groups) < 0 ||
-	    syscall(SYS_setresgid, u->gid, u->gid, u->gid) < 0 || syscall(SYS_setresuid, u->uid, u->uid, u->uid) < 0)
+		syscall(SYS_setresgid, u->gid, u->gid, u->gid) < 0 ||
+		syscall(SYS_setresuid, u->uid, u->uid, u->uid) < 0)
 		return -errno;
 	return 0;
 }
 
-// The order is forced: the bounding set needs CAP_SETPCAP, the groups CAP_SETGID, so the ids come between the two.
+// The order is forced: the bounding set needs CAP_SETPCAP, the groups CAP_SETGID, so the ids come
+// between the two.
 static int drop_privileges(const struct passwd_user *u)
 {
 	uint64_t caps = u->uid == 0 ? CAPS_ROOT : 0;
@@ -89,7 +94,8 @@ static int drop_privileges(const struct passwd_user *u)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return warn_errno(-errno, "cannot set no_new_privs");
 	if ((r = seccomp_load()) < 0)
-		return warn_errno(r, "cannot load the system call filter: the kernel needs CONFIG_SECCOMP_FILTER");
+		return warn_errno(r,
+			"cannot load the system call filter: the kernel needs CONFIG_SECCOMP_FILTER");
 	return 0;
 }
 
@@ -107,8 +113,8 @@ int boxexec_confine_init(void)
 
 // ---- surroundings ----
 
-// A process that is not root opens /dev/stdout anew (nginx, apache do): what it opens then must be its own. Only pipes, which
-// nobody else names; runc does it for all but /dev/null.
+// A process that is not root opens /dev/stdout anew (nginx, apache do): what it opens then must be
+// its own. Only pipes, which nobody else names; runc does it for all but /dev/null.
 static void own_pipes(uint32_t uid)
 {
 	for (int fd = 0; fd <= 2 && uid != 0; fd++)
@@ -116,7 +122,8 @@ static void own_pipes(uint32_t uid)
 			debug("standard descriptor %d keeps its owner: %s", fd, strerror(errno));
 }
 
-// A session of its own: no terminal of the host is its controlling one, so TIOCSTI has no victim (CVE-2017-5226).
+// A session of its own: no terminal of the host is its controlling one, so TIOCSTI has no victim
+// (CVE-2017-5226).
 static int set_stdio(const struct boxexec *x)
 {
 	if (setsid() < 0)
@@ -125,7 +132,8 @@ static int set_stdio(const struct boxexec *x)
 		if (ioctl(x->tty_slave, TIOCSCTTY, 0) < 0)
 			return warn_errno(-errno, "cannot take the container's terminal");
 		if (x->user->uid != 0 && fchown(x->tty_slave, x->user->uid, (gid_t)-1) < 0)
-			return warn_errno(-errno, "cannot hand the terminal to user %u", x->user->uid);
+			return warn_errno(
+				-errno, "cannot hand the terminal to user %u", x->user->uid);
 		// standard error stays the host's up to the exec
 		if (dup2(x->tty_slave, STDIN_FILENO) < 0 || dup2(x->tty_slave, STDOUT_FILENO) < 0)
 			return warn_errno(-errno, "cannot open the terminal");
@@ -137,8 +145,8 @@ static int set_stdio(const struct boxexec *x)
 	return 0;
 }
 
-// The working directory came from openat2 inside the root. That it has a name from here says that it still is there
-// (CVE-2024-21626).
+// The working directory came from openat2 inside the root. That it has a name from here says that
+// it still is there (CVE-2024-21626).
 static int enter_cwd(int cwd)
 {
 	char path[PATH_MAX];
@@ -153,14 +161,15 @@ static int enter_cwd(int cwd)
 	return 0;
 }
 
-// All as a program expects it: default handlers (an ignored signal would stay ignored after exec), none blocked.
+// All as a program expects it: default handlers (an ignored signal would stay ignored after exec),
+// none blocked.
 static void reset_signals(void)
 {
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
 	sigset_t none;
 
 	for (int s = 1; s <= SIGRTMAX; s++)
-		sigaction(s, &dfl, NULL);	// EINVAL for those that cannot be changed
+		sigaction(s, &dfl, NULL); // EINVAL for those that cannot be changed
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -182,7 +191,10 @@ static char **complete_env(const struct boxexec *x)
 {
 	const struct box *b = x->box;
 	const char *const more[][2] = {
-		{ "PATH", DEFAULT_PATH }, { "HOME", x->user->home }, { "HOSTNAME", b->hostname }, { "TERM", b->tty ? "xterm" : NULL },
+		{ "PATH", DEFAULT_PATH },
+		{ "HOME", x->user->home },
+		{ "HOSTNAME", b->hostname },
+		{ "TERM", b->tty ? "xterm" : NULL },
 	};
 	size_t n = 0;
 
@@ -196,7 +208,8 @@ static char **complete_env(const struct boxexec *x)
 	return all;
 }
 
-// Says why there is no program and returns the exit code. file is what was tried last, "" when PATH had none.
+// Says why there is no program and returns the exit code. file is what was tried last, "" when PATH
+// had none.
 static int complain(int err, const char *name, const char *file)
 {
 	struct stat st;
@@ -204,8 +217,10 @@ static int complain(int err, const char *name, const char *file)
 
 	name = log_quote(name);
 	if (err == ENOENT || err == ENOTDIR) {
-		warn("exec: %s: %s", name, exists ? "its interpreter is missing in the image" :
-		     *file ? "no such file in the image" : "not found in PATH of the image");
+		warn("exec: %s: %s", name,
+			exists		? "its interpreter is missing in the image"
+				: *file ? "no such file in the image"
+					: "not found in PATH of the image");
 		return BOX_EXIT_NOT_FOUND;
 	}
 	if (err == ENOEXEC)

@@ -20,8 +20,8 @@ struct boxexec {
 	int running;		// pipe's writing end, closed by the exec
 };
 
-// In the child that is to be the payload, inside the container's root. Never returns: execs, or exits with one of the codes
-// above and a message on standard error.
+// In the child that is to be the payload, inside the container's root. Never returns: execs, or
+// exits with one of the codes above and a message on standard error.
 _Noreturn void boxexec(const struct boxexec *x);
 
 // What pid 1 keeps while the payload runs: the right to signal it, and nothing else. 0 or -errno.

@@ -1,10 +1,12 @@
 // boxinit.c - pid 1 of a container
 //
-// Docker runs the payload as pid 1, where it inherits every orphan and where signals without a handler are lost. Here pid 1 is
-// this small init (as with docker's --init) and the payload an ordinary process: orphans are reaped, a plain SIGTERM ends it.
+// Docker runs the payload as pid 1, where it inherits every orphan and where signals without a
+// handler are lost. Here pid 1 is this small init (as with docker's --init) and the payload an
+// ordinary process: orphans are reaped, a plain SIGTERM ends it.
 //
-// The init stays outside the payload's user namespace, not dumpable, and keeps one capability, KILL. So the payload, root or
-// not, can neither trace it nor look into its /proc/1/{exe,fd,root,mem}; to its signals it is deaf but for handing them on.
+// The init stays outside the payload's user namespace, not dumpable, and keeps one capability,
+// KILL. So the payload, root or not, can neither trace it nor look into its
+// /proc/1/{exe,fd,root,mem}; to its signals it is deaf but for handing them on.
 // SPDX-License-Identifier: Apache-2.0
 #include "boxinit.h"
 
@@ -56,15 +58,25 @@ void boxinit_describe(const struct boxinit *i, struct buf *out)
 {
 	const struct box *b = &i->box;
 	struct header h = {
-		.ctl = i->ctl, .lower = i->from.lower, .upper = i->from.upper, .log_level = (int)log_level,
-		.n_args = count(b->args), .n_env = count(b->env), .n_binds = (uint32_t)b->n_binds,
-		.read_only = b->read_only, .net_host = b->net_host, .tty = b->tty, .interactive = b->interactive,
-		.upper_size = b->upper_size, .size = i->size,
+		.ctl = i->ctl,
+		.lower = i->from.lower,
+		.upper = i->from.upper,
+		.log_level = (int)log_level,
+		.n_args = count(b->args),
+		.n_env = count(b->env),
+		.n_binds = (uint32_t)b->n_binds,
+		.read_only = b->read_only,
+		.net_host = b->net_host,
+		.tty = b->tty,
+		.interactive = b->interactive,
+		.upper_size = b->upper_size,
+		.size = i->size,
 	};
 
 	buf_add(out, &h, sizeof h);
 	for (size_t k = 0; k < b->n_binds; k++) {
-		struct bind_header bh = { .fd = i->from.binds[k], .read_only = b->binds[k].read_only };
+		struct bind_header bh = { .fd = i->from.binds[k],
+			.read_only = b->binds[k].read_only };
 
 		buf_add(out, &bh, sizeof bh);
 	}
@@ -82,7 +94,8 @@ void boxinit_describe(const struct boxinit *i, struct buf *out)
 	}
 }
 
-// The description lives in memory as long as this process; its writer is our own parent, so it is not checked but for its end.
+// The description lives in memory as long as this process; its writer is our own parent, so it is
+// not checked but for its end.
 struct reader {
 	const char *p, *end;
 };
@@ -133,8 +146,14 @@ static void understand(struct reader *d, struct boxinit *i)
 		binds[k].read_only = bh.read_only;
 	}
 	i->box = (struct box){
-		.read_only = h.read_only, .net_host = h.net_host, .tty = h.tty, .interactive = h.interactive,
-		.upper_size = h.upper_size, .binds = binds, .n_binds = h.n_binds, .lower_fd = h.lower,
+		.read_only = h.read_only,
+		.net_host = h.net_host,
+		.tty = h.tty,
+		.interactive = h.interactive,
+		.upper_size = h.upper_size,
+		.binds = binds,
+		.n_binds = h.n_binds,
+		.lower_fd = h.lower,
 	};
 	i->box.upper = take_string(d);
 	i->box.cwd = take_string(d);
@@ -156,7 +175,7 @@ static int read_description(int fd, struct boxinit *i)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	char *text = xmalloc((size_t)st.st_size + 1);	// never freed: i points into it
+	char *text = xmalloc((size_t)st.st_size + 1); // never freed: i points into it
 	int r = pread_full(fd, text, (size_t)st.st_size, 0);
 	if (r < 0)
 		return r;
@@ -184,7 +203,8 @@ static void reset_oom_score(int proc)
 	char text[16] = "";
 	cleanup_fd int fd = mnt_open(proc, "1/oom_score_adj", O_RDWR, MNT_STRICT);
 
-	if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && *text == '-' && pwrite(fd, "0", 1, 0) < 0)
+	if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && *text == '-' &&
+		pwrite(fd, "0", 1, 0) < 0)
 		info("the container keeps this process's oom_score_adj: %s", strerror(errno));
 }
 
@@ -198,7 +218,8 @@ static int set_up(struct boxinit *i, struct boxroot *root, struct passwd_user *u
 		return warn_errno(-errno, "cannot set the host name %s", log_quote(b->hostname));
 	if (!b->net_host && (r = loopback_up()) < 0)
 		info("the container's loopback interface stays down: %s", strerror(-r));
-	if ((r = boxroot_make(b, &i->from, root)) < 0 || (r = passwd_resolve(root->root, b->user, user)) < 0)
+	if ((r = boxroot_make(b, &i->from, root)) < 0 ||
+		(r = passwd_resolve(root->root, b->user, user)) < 0)
 		return r;
 	reset_oom_score(root->proc);
 	if (b->tty)
@@ -208,8 +229,8 @@ static int set_up(struct boxinit *i, struct boxroot *root, struct passwd_user *u
 
 // ---- the payload's user namespace: every id is itself ----
 
-// As far as ids exist here, where we may be in a user namespace ourselves: the columns of our own map are first id inside,
-// first id outside, count.
+// As far as ids exist here, where we may be in a user namespace ourselves: the columns of our own
+// map are first id inside, first id outside, count.
 static int write_map(int proc, pid_t pid, const char *name)
 {
 	cleanup_free char *own = NULL;
@@ -226,7 +247,8 @@ static int write_map(int proc, pid_t pid, const char *name)
 		return from < 0 ? from : -EIO;
 	len = (size_t)got;
 	unsigned first, outside, ids;
-	for (const char *p = own; p < own + len && sscanf(p, "%u %u %u%n", &first, &outside, &ids, &n) == 3; p += n)
+	for (const char *p = own;
+		p < own + len && sscanf(p, "%u %u %u%n", &first, &outside, &ids, &n) == 3; p += n)
 		buf_printf(&text, "%u %u %u\n", first, first, ids);
 	snprintf(path, sizeof path, "%d/%s", (int)pid, name);
 	cleanup_fd int to = mnt_open(proc, path, O_WRONLY, MNT_STRICT);
@@ -246,7 +268,7 @@ static int write_maps(int proc, pid_t pid)
 
 struct payload {
 	pid_t pid;
-	int go[2], running[2];	// pipes
+	int go[2], running[2]; // pipes
 };
 
 static pid_t fork_payload(struct payload *p, struct boxexec *x, bool user_ns)
@@ -261,8 +283,9 @@ static pid_t fork_payload(struct payload *p, struct boxexec *x, bool user_ns)
 	return pid;
 }
 
-// With the host's network and as root, no user namespace: there CAP_NET_BIND_SERVICE would not count, and a server on port 80
-// is what --net host is for. (Docker has the same rule: --userns-remap and --network host exclude each other.)
+// With the host's network and as root, no user namespace: there CAP_NET_BIND_SERVICE would not
+// count, and a server on port 80 is what --net host is for. (Docker has the same rule:
+// --userns-remap and --network host exclude each other.)
 static int start_payload(struct payload *p, struct boxexec *x, int proc)
 {
 	int r;
@@ -304,8 +327,9 @@ static int announce(int ctl, int tty)
 	return sendmsg(ctl, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-// Keeps the control socket, as 3, and the terminal's slave, as 4: with it the master does not report a hang-up while the payload
-// has no descriptor of its terminal open. The standard descriptors go, so that who reads our output sees its end.
+// Keeps the control socket, as 3, and the terminal's slave, as 4: with it the master does not
+// report a hang-up while the payload has no descriptor of its terminal open. The standard
+// descriptors go, so that who reads our output sees its end.
 static int close_all_but(int null, int ctl, int slave)
 {
 	int keep[5] = { null, null, null, ctl, slave >= 0 ? slave : null };
@@ -345,18 +369,25 @@ static bool reap(pid_t payload, int *ret_code)
 	return ended;
 }
 
-// Not those that report a fault of the process itself: whoever in the container sends one to us does not mean the payload.
+// Not those that report a fault of the process itself: whoever in the container sends one to us
+// does not mean the payload.
 static bool is_forwarded(int sig)
 {
 	switch (sig) {
-	case SIGCHLD: case SIGSEGV: case SIGBUS: case SIGFPE: case SIGILL: case SIGABRT: case SIGTRAP: case SIGSYS:
-		return false;
-	default:
-		return true;
+	case SIGCHLD:
+	case SIGSEGV:
+	case SIGBUS:
+	case SIGFPE:
+	case SIGILL:
+	case SIGABRT:
+	case SIGTRAP:
+	case SIGSYS: return false;
+	default: return true;
 	}
 }
 
-// Until the payload has ended; when this process then ends, the kernel kills all that is left in the container.
+// Until the payload has ended; when this process then ends, the kernel kills all that is left in
+// the container.
 static int supervise(pid_t payload, int ctl)
 {
 	sigset_t all;
@@ -393,7 +424,8 @@ static int run(struct boxinit *i)
 		warn_errno(-errno, "cannot open a pipe");
 		return BOX_EXIT_SETUP;
 	}
-	struct boxexec x = { &i->box, &user, root.cwd, root.null, root.tty_slave, p.go[0], p.running[1] };
+	struct boxexec x = { &i->box, &user, root.cwd, root.null, root.tty_slave, p.go[0],
+		p.running[1] };
 	if (start_payload(&p, &x, root.proc) < 0)
 		return BOX_EXIT_SETUP;
 	int r = boxexec_confine_init();
@@ -403,7 +435,8 @@ static int run(struct boxinit *i)
 	}
 	close(p.go[0]);
 	close(p.running[1]);
-	// from here on the other side may be an image's program; before the end of file it is still ours
+	// from here on the other side may be an image's program; before the end of file it is still
+	// ours
 	if (write_full(p.go[1], "g", 1) == 0 && read_full(p.running[0], &byte, 1) == -ENODATA)
 		r = announce(i->ctl, root.tty);
 	if (r == 0)

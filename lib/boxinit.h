@@ -1,6 +1,7 @@
-// boxinit.h - pid 1 of a container: sets it up, starts the payload as its child, reaps, hands on signals, ends with its code
+// boxinit.h - pid 1 of a container: sets it up, starts the payload, reaps, ends with its code
 //
-// It is this same program, executed anew from a sealed copy in memory (box.c says why), so main() must call boxinit_enter first.
+// It is this same program, executed anew from a sealed copy in memory (box.c says why), so main()
+// must call boxinit_enter first.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef BOXINIT_H
 #define BOXINIT_H
@@ -12,8 +13,8 @@
 
 #define BOXINIT_NAME "fcpull: container init"
 
-// What it gets to know: by a file of its own, not by arguments or environment, which other users can read and which a
-// C library heeds.
+// What it gets to know: by a file of its own, not by arguments or environment, which other users
+// can read and which a C library heeds.
 struct boxinit {
 	struct box box;		// hostname is set
 	struct box_sources from;
@@ -21,10 +22,12 @@ struct boxinit {
 	struct winsize size;	// of the terminal
 };
 
-// Appends the description of b to out. The descriptors in it must be open, under the same numbers, in the init.
+// Appends the description of b to out. The descriptors in it must be open, under the same numbers,
+// in the init.
 void boxinit_describe(const struct boxinit *i, struct buf *out);
 
-// Becomes the init if argv says so (BOXINIT_NAME, number of the description's descriptor), and does not return then.
+// Becomes the init if argv says so (BOXINIT_NAME, number of the description's descriptor), and does
+// not return then.
 void boxinit_enter(int argc, char **argv);
 
 #endif

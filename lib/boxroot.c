@@ -1,17 +1,19 @@
 // boxroot.c - what a container sees
 //
-// All is put together on a tmpfs, the stage, that lies on the host's "/" in this mount namespace only and is reached by
-// descriptor:
+// All is put together on a tmpfs, the stage, that lies on the host's "/" in this mount namespace
+// only and is reached by descriptor:
 //
 //     stage/lower   the image                   stage/etc/    hosts, hostname, resolv.conf
 //     stage/up      upper/ and work/            stage/root    the root: overlay of both, or the image itself
 //
-// Overlayfs wants its layers as paths; relative ones, from the stage as working directory, need neither the host's /proc
-// nor any quoting. pivot_root then takes stage/root, and the stage goes away with the old root; what was bound from it stays.
+// Overlayfs wants its layers as paths; relative ones, from the stage as working directory, need
+// neither the host's /proc nor any quoting. pivot_root then takes stage/root, and the stage goes
+// away with the old root; what was bound from it stays.
 //
-// Order matters: /dev, /proc and /sys first and masked, then our files in /etc, then the user's binds, which may cover all
-// but /proc. Every target is opened strictly (no link, no other mount) where it is ours, and inside the root where the
-// path is the user's, and found again after the mount (CVE-2021-30465, CVE-2025-31133, CVE-2025-52565, CVE-2025-52881).
+// Order matters: /dev, /proc and /sys first and masked, then our files in /etc, then the user's
+// binds, which may cover all but /proc. Every target is opened strictly (no link, no other mount)
+// where it is ours, and inside the root where the path is the user's, and found again after the
+// mount (CVE-2021-30465, CVE-2025-31133, CVE-2025-52565, CVE-2025-52881).
 // SPDX-License-Identifier: Apache-2.0
 #include "boxroot.h"
 
@@ -26,7 +28,7 @@
 #include "log.h"
 #include "mnt.h"
 
-#define TTY_SLAVE_MAJOR 136	// first of UNIX98_PTY_SLAVE_MAJOR's eight
+#define TTY_SLAVE_MAJOR 136 // first of UNIX98_PTY_SLAVE_MAJOR's eight
 #define HOST_FILE_MAX 65536
 
 // The message is complete: what errno would say of it is not what is wrong.
@@ -42,7 +44,8 @@ static int make_stage(struct boxroot *r)
 	static const char *const dirs[] = { "lower", "up", "etc", "root" };
 	int e;
 
-	// out of a chroot, if we are in one: its mounts would go to the host, and unshare(CLONE_NEWUSER) is refused there
+	// out of a chroot, if we are in one: its mounts would go to the host, and
+	// unshare(CLONE_NEWUSER) is refused there
 	if ((e = sys_setns_self(CLONE_NEWNS)) < 0)
 		return warn_errno(e, "cannot go to the root of the mount namespace");
 	cleanup_fd int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -51,7 +54,8 @@ static int make_stage(struct boxroot *r)
 	// private: nothing that is mounted here from now on is seen outside
 	if ((e = mnt_set(old, 0, true)) < 0)
 		return warn_errno(e, "cannot make the mounts of this namespace private");
-	if ((e = mnt_new("tmpfs", params, ATTR_SAFE, &r->stage)) < 0 || (e = mnt_attach(r->stage, old)) < 0)
+	if ((e = mnt_new("tmpfs", params, ATTR_SAFE, &r->stage)) < 0 ||
+		(e = mnt_attach(r->stage, old)) < 0)
 		return warn_errno(e, "cannot mount a tmpfs");
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		if (mkdirat(r->stage, dirs[i], 0755) < 0)
@@ -74,12 +78,13 @@ static int new_upper(const struct box *b, int *ret_fd)
 
 	snprintf(size, sizeof size, "%llu", (unsigned long long)b->upper_size);
 	if (b->upper_size == 0)
-		params[1].key = NULL;	// the kernel's default: half of memory
+		params[1].key = NULL; // the kernel's default: half of memory
 	int e = mnt_new("tmpfs", params, ATTR_SAFE, ret_fd);
 	return e < 0 ? warn_errno(e, "cannot mount a tmpfs for the container's changes") : 0;
 }
 
-// upper/ and work/ in the directory for changes. The merged root shows upper's mode and owner, so they are the image's.
+// upper/ and work/ in the directory for changes. The merged root shows upper's mode and owner, so
+// they are the image's.
 static int make_layers(int up, int lower)
 {
 	struct stat st;
@@ -98,13 +103,17 @@ static int make_layers(int up, int lower)
 	return 0;
 }
 
-// nodev: a device node of the image must not be one. Without a device cgroup this is what stands between root in the
-// container and the host's disks.
+// nodev: a device node of the image must not be one. Without a device cgroup this is what stands
+// between root in the container and the host's disks.
 static int mount_overlay(struct boxroot *r)
 {
 	static const struct mnt_param params[] = {
-		{ "lowerdir", "lower" }, { "upperdir", "up/upper" }, { "workdir", "up/work" },
-		{ "index", "off" }, { "metacopy", "off" }, { 0 },
+		{ "lowerdir", "lower" },
+		{ "upperdir", "up/upper" },
+		{ "workdir", "up/work" },
+		{ "index", "off" },
+		{ "metacopy", "off" },
+		{ 0 },
 	};
 
 	if (fchdir(r->stage) < 0)
@@ -121,16 +130,21 @@ static int make_overlay(const struct box *b, const struct box_sources *from, str
 		return e;
 	if (up < 0)
 		up = fresh;
-	if ((e = attach_to_stage(r, from->lower, "lower")) < 0 || (e = attach_to_stage(r, up, "up")) < 0)
+	if ((e = attach_to_stage(r, from->lower, "lower")) < 0 ||
+		(e = attach_to_stage(r, up, "up")) < 0)
 		return e;
 	if ((e = make_layers(up, from->lower)) < 0)
-		return warn_errno(e, "cannot make directories for the container's changes in '%s'", b->upper ? b->upper : "a tmpfs");
+		return warn_errno(e, "cannot make directories for the container's changes in '%s'",
+			b->upper ? b->upper : "a tmpfs");
 	e = mount_overlay(r);
 	if (e == -EINVAL && b->upper)
-		return warn_errno(e, "the file system of '%s' cannot hold the container's changes (overlayfs or network file "
-				  "system?): use another directory, or a tmpfs", b->upper);
+		return warn_errno(e,
+			"the file system of '%s' cannot hold the container's changes (overlayfs or network file "
+			"system?): use another directory, or a tmpfs",
+			b->upper);
 	if (e == -ENODEV)
-		return warn_errno(e, "this kernel has no overlayfs: load the module, or run read-only");
+		return warn_errno(
+			e, "this kernel has no overlayfs: load the module, or run read-only");
 	return e < 0 ? warn_errno(e, "cannot mount the overlay") : 0;
 }
 
@@ -157,7 +171,9 @@ static int mount_at(const struct box *b, struct boxroot *r, int mnt, const char 
 
 	if (target == -ENOENT) {
 		if (b->read_only)
-			return refuse(-ENOENT, "the image has no directory '/%s' and cannot be changed: run without read-only", name);
+			return refuse(-ENOENT,
+				"the image has no directory '/%s' and cannot be changed: run without read-only",
+				name);
 		if (mkdirat(r->root, name, 0755) < 0)
 			return warn_errno(-errno, "cannot make '/%s' in the container", name);
 		target = mnt_open(r->root, name, flags, MNT_STRICT);
@@ -178,11 +194,16 @@ struct device {
 };
 
 static const struct device devices[] = {
-	{ "null", 1, 3 }, { "zero", 1, 5 }, { "full", 1, 7 }, { "random", 1, 8 }, { "urandom", 1, 9 }, { "tty", 5, 0 },
+	{ "null", 1, 3 },
+	{ "zero", 1, 5 },
+	{ "full", 1, 7 },
+	{ "random", 1, 8 },
+	{ "urandom", 1, 9 },
+	{ "tty", 5, 0 },
 };
 
-// Where nodes cannot be made (we are in a user namespace ourselves) the host's are bound. Either way the result must be
-// the very device.
+// Where nodes cannot be made (we are in a user namespace ourselves) the host's are bound. Either
+// way the result must be the very device.
 static int make_device(struct boxroot *r, const struct device *d)
 {
 	char host[32];
@@ -211,25 +232,30 @@ static int make_device(struct boxroot *r, const struct device *d)
 static int make_nodes(struct boxroot *r)
 {
 	static const char *const links[][2] = {
-		{ "/proc/self/fd", "fd" }, { "/proc/self/fd/0", "stdin" }, { "/proc/self/fd/1", "stdout" },
-		{ "/proc/self/fd/2", "stderr" }, { "pts/ptmx", "ptmx" },
+		{ "/proc/self/fd", "fd" },
+		{ "/proc/self/fd/0", "stdin" },
+		{ "/proc/self/fd/1", "stdout" },
+		{ "/proc/self/fd/2", "stderr" },
+		{ "pts/ptmx", "ptmx" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
 		int e = make_device(r, &devices[i]);
 
 		if (e < 0)
-			return warn_errno(e, "cannot make '/dev/%s' of the container", devices[i].name);
+			return warn_errno(
+				e, "cannot make '/dev/%s' of the container", devices[i].name);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(links); i++)
 		if (symlinkat(links[i][0], r->dev, links[i][1]) < 0)
-			return warn_errno(-errno, "cannot make '/dev/%s' of the container", links[i][1]);
+			return warn_errno(
+				-errno, "cannot make '/dev/%s' of the container", links[i][1]);
 	r->null = mnt_open(r->dev, "null", O_RDWR, MNT_IN_ROOT);
 	return r->null < 0 ? warn_errno(r->null, "cannot open '/dev/null' of the container") : 0;
 }
 
-static int mount_in_dev(struct boxroot *r, const char *type, const struct mnt_param *params, unsigned attrs, const char *dir,
-			int *ret_fd)
+static int mount_in_dev(struct boxroot *r, const char *type, const struct mnt_param *params,
+	unsigned attrs, const char *dir, int *ret_fd)
 {
 	int e = mkdirat(r->dev, dir, 0755) < 0 ? -errno : 0;
 
@@ -241,8 +267,8 @@ static int mount_in_dev(struct boxroot *r, const char *type, const struct mnt_pa
 	return target < 0 ? target : mnt_attach(*ret_fd, target);
 }
 
-// The terminal comes from the container's own devpts. Its slave is opened through its master, not by a name (CVE-2016-9962,
-// CVE-2025-52565), and must be one.
+// The terminal comes from the container's own devpts. Its slave is opened through its master, not
+// by a name (CVE-2016-9962, CVE-2025-52565), and must be one.
 static int make_tty(struct boxroot *r, int pts)
 {
 	struct stat st;
@@ -256,7 +282,8 @@ static int make_tty(struct boxroot *r, int pts)
 	r->tty_slave = ioctl(r->tty, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (r->tty_slave < 0 || fstat(r->tty_slave, &st) < 0)
 		return -errno;
-	if (!mnt_is_fs(r->tty_slave, DEVPTS_SUPER_MAGIC) || !S_ISCHR(st.st_mode) || major(st.st_rdev) != TTY_SLAVE_MAJOR)
+	if (!mnt_is_fs(r->tty_slave, DEVPTS_SUPER_MAGIC) || !S_ISCHR(st.st_mode) ||
+		major(st.st_rdev) != TTY_SLAVE_MAJOR)
 		return -ENXIO;
 	// /dev/console is the same terminal: on a file of our own, from our own devpts
 	char name[16];
@@ -274,7 +301,8 @@ static int make_dev(const struct box *b, struct boxroot *r)
 {
 	static const struct mnt_param dev[] = { { "mode", "0755" }, { "size", "1m" }, { 0 } };
 	static const struct mnt_param shm[] = { { "mode", "1777" }, { "size", "64m" }, { 0 } };
-	static const struct mnt_param pty[] = { { "mode", "0620" }, { "ptmxmode", "0666" }, { "gid", "5" }, { 0 } };
+	static const struct mnt_param pty[] = { { "mode", "0620" }, { "ptmxmode", "0666" },
+		{ "gid", "5" }, { 0 } };
 	cleanup_fd int pts = -1, shm_fd = -1, queue = -1;
 	int e;
 
@@ -282,7 +310,8 @@ static int make_dev(const struct box *b, struct boxroot *r)
 		return warn_errno(e, "cannot mount a tmpfs for '/dev'");
 	if ((e = mount_at(b, r, r->dev, "dev")) < 0 || (e = make_nodes(r)) < 0)
 		return e;
-	if ((e = mount_in_dev(r, "devpts", pty, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "pts", &pts)) < 0)
+	if ((e = mount_in_dev(
+		     r, "devpts", pty, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "pts", &pts)) < 0)
 		return warn_errno(e, "cannot mount '/dev/pts'");
 	if ((e = mount_in_dev(r, "tmpfs", shm, ATTR_SAFE, "shm", &shm_fd)) < 0)
 		return warn_errno(e, "cannot mount '/dev/shm'");
@@ -297,12 +326,22 @@ static int make_dev(const struct box *b, struct boxroot *r)
 
 // What docker hides and what it makes read-only.
 static const char *const masked_proc[] = {
-	"acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats",
+	"acpi",
+	"asound",
+	"interrupts",
+	"kcore",
+	"keys",
+	"latency_stats",
+	"sched_debug",
+	"scsi",
+	"timer_list",
+	"timer_stats",
 };
 static const char *const masked_sys[] = { "devices/virtual/powercap", "firmware" };
 static const char *const read_only_proc[] = { "bus", "fs", "irq", "sys", "sysrq-trigger" };
 
-// Covers what is at fs/path, if it is there: a directory with an empty one, a file with our own /dev/null.
+// Covers what is at fs/path, if it is there: a directory with an empty one, a file with our own
+// /dev/null.
 static int mask(struct boxroot *r, int fs, const char *path)
 {
 	static const struct mnt_param params[] = { { "size", "4k" }, { "mode", "0555" }, { 0 } };
@@ -338,11 +377,13 @@ static int make_read_only(int fs, const char *path)
 	return mnt_attach_checked(owned, target, fs, path);
 }
 
-// In a network namespace of its own a container may use every port: there is nobody there to protect from it, and its
-// capabilities do not count there. Before /proc/sys is read-only; by our procfs, not by a path of the image.
+// In a network namespace of its own a container may use every port: there is nobody there to
+// protect from it, and its capabilities do not count there. Before /proc/sys is read-only; by our
+// procfs, not by a path of the image.
 static void open_ports(struct boxroot *r)
 {
-	cleanup_fd int fd = mnt_open(r->proc, "sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY, MNT_STRICT);
+	cleanup_fd int fd =
+		mnt_open(r->proc, "sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY, MNT_STRICT);
 
 	if (fd < 0 || write(fd, "0", 1) != 1)
 		info("ports below 1024 are for the container's privileged processes only");
@@ -369,7 +410,8 @@ static int make_proc(const struct box *b, struct boxroot *r)
 	return 0;
 }
 
-// Only the unified hierarchy, read-only, seen from the container's own cgroup; never a v1 one with its release_agent (CVE-2022-0492).
+// Only the unified hierarchy, read-only, seen from the container's own cgroup; never a v1 one with
+// its release_agent (CVE-2022-0492).
 static void make_cgroup(struct boxroot *r)
 {
 	cleanup_fd int target = mnt_open(r->sys, "fs/cgroup", O_PATH | O_DIRECTORY, MNT_STRICT);
@@ -383,7 +425,8 @@ static void make_cgroup(struct boxroot *r)
 		info("the container has no '/sys/fs/cgroup': %s", strerror(-e));
 }
 
-// A fresh sysfs of the container's network namespace, without what the host has mounted beneath its own (fusectl, debugfs, ...).
+// A fresh sysfs of the container's network namespace, without what the host has mounted beneath its
+// own (fusectl, debugfs, ...).
 static int make_sys(const struct box *b, struct boxroot *r)
 {
 	int e = mnt_new("sysfs", NULL, ATTR_SAFE | MOUNT_ATTR_RDONLY, &r->sys);
@@ -403,8 +446,9 @@ static int make_sys(const struct box *b, struct boxroot *r)
 
 // ---- /etc: three files of ours ----
 
-// An O_PATH descriptor of the regular file etc/name, which is made when it is missing or something else: a link that leads
-// nowhere or out of the root's own file system, a fifo. That is a change of the container only, as the image is below.
+// An O_PATH descriptor of the regular file etc/name, which is made when it is missing or something
+// else: a link that leads nowhere or out of the root's own file system, a fifo. That is a change of
+// the container only, as the image is below.
 static int etc_target(const struct box *b, struct boxroot *r, const char *path)
 {
 	int fd = mnt_open(r->root, path, O_PATH, MNT_IN_ROOT | RESOLVE_NO_XDEV);
@@ -427,7 +471,8 @@ static int etc_target(const struct box *b, struct boxroot *r, const char *path)
 	return mnt_open(r->root, path, O_PATH | O_NOFOLLOW, MNT_IN_ROOT | RESOLVE_NO_XDEV);
 }
 
-static int bind_etc(const struct box *b, struct boxroot *r, const char *path, const void *text, size_t len)
+static int bind_etc(
+	const struct box *b, struct boxroot *r, const char *path, const void *text, size_t len)
 {
 	cleanup_fd int file = openat(r->stage, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	int copy = -1;
@@ -442,7 +487,8 @@ static int bind_etc(const struct box *b, struct boxroot *r, const char *path, co
 	return target < 0 ? target : mnt_attach(owned, target);
 }
 
-static void put_etc(const struct box *b, struct boxroot *r, const char *path, const void *text, size_t len)
+static void put_etc(
+	const struct box *b, struct boxroot *r, const char *path, const void *text, size_t len)
 {
 	int e = bind_etc(b, r, path, text, len);
 
@@ -450,20 +496,22 @@ static void put_etc(const struct box *b, struct boxroot *r, const char *path, co
 		info("the container keeps the image's '/%s': %s", path, strerror(-e));
 }
 
-// With the host's network the host's resolv.conf and hosts are copied, as docker does: what the image brings as such is not
-// trusted to name hosts.
+// With the host's network the host's resolv.conf and hosts are copied, as docker does: what the
+// image brings as such is not trusted to name hosts.
 static void make_etc(const struct box *b, struct boxroot *r)
 {
 	cleanup_free char *resolv = NULL, *hosts = NULL;
 	cleanup_buf struct buf text = { 0 };
 	size_t len;
 
-	if (b->net_host && read_file_at(AT_FDCWD, "/etc/resolv.conf", HOST_FILE_MAX, &resolv, &len) == 0)
+	if (b->net_host &&
+		read_file_at(AT_FDCWD, "/etc/resolv.conf", HOST_FILE_MAX, &resolv, &len) == 0)
 		put_etc(b, r, "etc/resolv.conf", resolv, len);
 	if (b->net_host && read_file_at(AT_FDCWD, "/etc/hosts", HOST_FILE_MAX, &hosts, &len) == 0)
 		buf_add(&text, hosts, len);
 	else
-		buf_printf(&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+		buf_printf(
+			&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
 	buf_printf(&text, "127.0.1.1\t%s\n", b->hostname);
 	put_etc(b, r, "etc/hosts", text.data, text.len);
 	text.len = 0;
@@ -493,7 +541,8 @@ static int file_target(int root, const char *path)
 	return mnt_open(root, path, O_PATH, MNT_IN_ROOT);
 }
 
-// A bind may not hide or replace anything of /proc: what runs in the container trusts it (CVE-2019-16884).
+// A bind may not hide or replace anything of /proc: what runs in the container trusts it
+// (CVE-2019-16884).
 static int check_target(struct boxroot *r, int target, const char *dst)
 {
 	struct stat top, st;
@@ -514,17 +563,23 @@ static int make_bind(const struct box *b, struct boxroot *r, const struct box_bi
 
 	if (fstat(src, &st) < 0)
 		return warn_errno(-errno, "cannot look at '%s'", bind->src);
-	cleanup_fd int target = S_ISDIR(st.st_mode) ? mnt_mkdirs(r->root, bind->dst) : file_target(r->root, bind->dst);
+	cleanup_fd int target = S_ISDIR(st.st_mode) ? mnt_mkdirs(r->root, bind->dst)
+						    : file_target(r->root, bind->dst);
 	if (target == -EROFS && b->read_only)
-		return warn_errno(target, "'%s' is missing in the image, which is read-only", bind->dst);
+		return warn_errno(
+			target, "'%s' is missing in the image, which is read-only", bind->dst);
 	if (target < 0)
 		return warn_errno(target, "cannot make '%s' in the container", bind->dst);
 	if ((e = check_target(r, target, bind->dst)) < 0)
 		return e;
 	if (fstat(target, &dst_st) < 0 || S_ISDIR(st.st_mode) != S_ISDIR(dst_st.st_mode))
-		return refuse(-ENOTDIR, "'%s' and the container's '%s' must both be directories, or neither", bind->src, bind->dst);
+		return refuse(-ENOTDIR,
+			"'%s' and the container's '%s' must both be directories, or neither",
+			bind->src, bind->dst);
 	e = mnt_attach_checked(src, target, r->root, bind->dst);
-	return e < 0 ? warn_errno(e, "cannot mount '%s' on the container's '%s'", bind->src, bind->dst) : 0;
+	return e < 0
+		? warn_errno(e, "cannot mount '%s' on the container's '%s'", bind->src, bind->dst)
+		: 0;
 }
 
 // ---- all of it ----
@@ -534,7 +589,10 @@ static int open_cwd(const struct box *b, struct boxroot *r)
 	const char *cwd = b->cwd && *b->cwd ? b->cwd : "/";
 
 	r->cwd = mnt_mkdirs(r->root, cwd);
-	return r->cwd < 0 ? warn_errno(r->cwd, "cannot go to the working directory %s of the container", log_quote(cwd)) : 0;
+	return r->cwd < 0
+		? warn_errno(r->cwd, "cannot go to the working directory %s of the container",
+			  log_quote(cwd))
+		: 0;
 }
 
 int boxroot_make(const struct box *b, const struct box_sources *from, struct boxroot *ret)
@@ -542,10 +600,17 @@ int boxroot_make(const struct box *b, const struct box_sources *from, struct box
 	struct boxroot *r = ret;
 	int e;
 
-	*r = (struct boxroot){ .root = -1, .proc = -1, .null = -1, .cwd = -1, .tty = -1, .tty_slave = -1,
-			       .stage = -1, .dev = -1, .sys = -1 };
-	if ((e = make_stage(r)) < 0 || (e = make_root(b, from, r)) < 0 || (e = make_dev(b, r)) < 0 ||
-	    (e = make_proc(b, r)) < 0 || (e = make_sys(b, r)) < 0)
+	*r = (struct boxroot){ .root = -1,
+		.proc = -1,
+		.null = -1,
+		.cwd = -1,
+		.tty = -1,
+		.tty_slave = -1,
+		.stage = -1,
+		.dev = -1,
+		.sys = -1 };
+	if ((e = make_stage(r)) < 0 || (e = make_root(b, from, r)) < 0 ||
+		(e = make_dev(b, r)) < 0 || (e = make_proc(b, r)) < 0 || (e = make_sys(b, r)) < 0)
 		return e;
 	make_etc(b, r);
 	for (size_t i = 0; i < b->n_binds; i++)

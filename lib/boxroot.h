@@ -1,7 +1,8 @@
 // boxroot.h - what a container sees: its root, /dev, /proc, /sys, /etc files and binds, mounted by descriptors
 //
-// Runs in the container's pid 1, in its new mount, pid, ipc, uts, cgroup and net namespaces, as real root. The image is hostile,
-// and so may be what else writes to a bind at the same time: nothing is opened but beneath a root descriptor.
+// Runs in the container's pid 1, in its new mount, pid, ipc, uts, cgroup and net namespaces, as
+// real root. The image is hostile, and so may be what else writes to a bind at the same time:
+// nothing is opened but beneath a root descriptor.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef BOXROOT_H
 #define BOXROOT_H

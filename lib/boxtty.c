@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
-#define KEY_EOF 4	// ^D
+#define KEY_EOF 4 // ^D
 
 void boxtty_raw(struct boxtty *t)
 {
@@ -29,7 +29,9 @@ void boxtty_resize(const struct boxtty *t)
 {
 	struct winsize size;
 
-	if (t->master >= 0 && (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0))
+	if (t->master >= 0 &&
+		(ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0 ||
+			ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0))
 		ioctl(t->master, TIOCSWINSZ, &size);
 }
 
@@ -39,7 +41,8 @@ void boxtty_start(struct boxtty *t, int master, bool input)
 	t->in = (struct flow){ .from = input ? STDIN_FILENO : -1, .to = master };
 	t->out = (struct flow){ .from = master, .to = STDOUT_FILENO };
 	t->eof_key = input && !isatty(STDIN_FILENO);
-	// the master is nobody else's; our standard descriptors are the shell's too, so they stay blocking
+	// the master is nobody else's; our standard descriptors are the shell's too, so they stay
+	// blocking
 	fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK);
 	boxtty_resize(t);
 	boxtty_raw(t);

@@ -8,7 +8,8 @@
 
 #include "base.h"
 
-// One direction. `from` is read only when the buffer is empty, so a slow reader holds up the writer and nothing is dropped.
+// One direction. `from` is read only when the buffer is empty, so a slow reader holds up the writer
+// and nothing is dropped.
 struct flow {
 	int from, to;		// -1: ended
 	size_t pos, len;

@@ -521,6 +521,7 @@ static int open_single(struct image *img, enum image_want want)
 		return r;
 	}
 	img->man = *top;
+	img->man.ref_name = NULL;
 	img->man.bytes = xmalloc(top->len + 1);
 	memcpy(img->man.bytes, top->bytes, top->len);
 	img->man.bytes[top->len] = 0;

@@ -197,7 +197,11 @@ static int layout_get_manifest(struct repo *repo, const char *ref, struct manife
 		e = (struct entry){ .desc.digest = digest };
 		r = 0;
 	}
-	return r < 0 ? r : load_manifest(l, &e, listed, ret);
+	if (r == 0)
+		r = load_manifest(l, &e, listed, ret);
+	if (r == 0 && listed && e.name)
+		ret->ref_name = xstrdup(e.name);
+	return r;
 }
 
 // A regular file of the right size, or -errno silent: -ENOENT none, -EBADMSG another size.
@@ -403,17 +407,13 @@ static void put_entry(struct buf *b, const char *tag, const char *media_type, co
 	json_close(b, '}');
 }
 
-// The new entry takes the place of what has its name; without a name, of what has its digest and
-// no name.
-static bool is_replaced(yyjson_val *v, const char *tag, const struct desc *d)
+// The new entry takes the place of what has its name; without a name, of what has none: of two such
+// neither could be asked for by name.
+static bool is_replaced(yyjson_val *v, const char *tag)
 {
-	const char *name = json_str(json_obj(v, "annotations"), REF_NAME),
-		   *digest = json_str(v, "digest");
-	char str[DIGEST_STR_LEN];
+	const char *name = json_str(json_obj(v, "annotations"), REF_NAME);
 
-	if (*tag)
-		return name && strcmp(name, tag) == 0;
-	return !name && digest && strcmp(digest, digest_str(&d->digest, str)) == 0;
+	return *tag ? name && strcmp(name, tag) == 0 : !name;
 }
 
 static int rewrite_index(yyjson_doc *doc, const char *tag, const char *media_type,
@@ -432,7 +432,7 @@ static int rewrite_index(yyjson_doc *doc, const char *tag, const char *media_typ
 	}
 	json_open(b, "manifests", '[');
 	for (yyjson_val *v; r == 0 && (v = yyjson_arr_iter_next(&list));)
-		if (!is_replaced(v, tag, d))
+		if (!is_replaced(v, tag))
 			r = json_put_val(b, NULL, v);
 	put_entry(b, tag, media_type, d);
 	json_close(b, ']');

@@ -12,13 +12,14 @@
 
 #include "log.h"
 
-#define UMOUNT_DETACH 2		// MNT_DETACH of <sys/mount.h>
+#define UMOUNT_DETACH 2 // MNT_DETACH of <sys/mount.h>
 
 #ifndef STATX_MNT_ID
-#define STATX_MNT_ID 0x1000u	// Linux 5.8
+#define STATX_MNT_ID 0x1000u // Linux 5.8
 #endif
 
-// The numbers are the same on every machine for all calls since Linux 5.1; older headers lack the newest.
+// The numbers are the same on every machine for all calls since Linux 5.1; older headers lack the
+// newest.
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
 #endif
@@ -39,7 +40,8 @@ int mnt_supported(void)
 	// EINVAL or EBADF from a kernel that has the call
 	if (syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) == 0 || errno != ENOSYS)
 		return 0;
-	return warn_errno(-ENOSYS, "this kernel cannot run containers: mount_setattr is missing, Linux 5.12 or later is needed");
+	return warn_errno(-ENOSYS,
+		"this kernel cannot run containers: mount_setattr is missing, Linux 5.12 or later is needed");
 }
 
 // The kernel's messages about a file system context, one for each read ("e overlay: ...").
@@ -85,7 +87,8 @@ int mnt_new(const char *type, const struct mnt_param *params, unsigned attrs, in
 
 int mnt_clone(int dirfd, const char *path, bool recursive, int *ret_fd)
 {
-	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+		(recursive ? AT_RECURSIVE : 0);
 	int fd = (int)syscall(SYS_open_tree, dirfd, path, flags);
 
 	if (fd < 0)
@@ -136,9 +139,11 @@ int mnt_attach_checked(int mnt, int target, int root, const char *path)
 
 int mnt_open(int dirfd, const char *path, int flags, uint64_t resolve)
 {
-	struct open_how how = { .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC), .resolve = resolve };
+	struct open_how how = { .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
+		.resolve = resolve };
 
-	// EAGAIN: a rename or mount elsewhere raced with ".." (openat2(2)); it is not for ever, so neither is this
+	// EAGAIN: a rename or mount elsewhere raced with ".." (openat2(2)); it is not for ever, so
+	// neither is this
 	for (int tries = 0; tries < 100; tries++) {
 		int fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
 
@@ -166,7 +171,8 @@ int mnt_mkdirs(int root, const char *path)
 			break;
 		memcpy(part, path, len);
 		part[len] = '\0';
-		// each prefix is walked anew from the root, so "..", links and mounts mean what they mean inside
+		// each prefix is walked anew from the root, so "..", links and mounts mean what
+		// they mean inside
 		int next = mnt_open(root, part, O_PATH | O_DIRECTORY, MNT_IN_ROOT);
 		if (next == -ENOENT) {
 			if (mkdirat(dir, part + name, 0755) < 0 && errno != EEXIST)
@@ -186,8 +192,9 @@ bool mnt_is_fs(int fd, long magic)
 	return fstatfs(fd, &s) == 0 && (long)s.f_type == magic;
 }
 
-// On a machine whose root is the kernel's first rootfs (an initramfs) there is nothing to pivot: lay the new root over the
-// old one. The old one stays below, out of reach: ".." at a root that is mounted on a root goes nowhere.
+// On a machine whose root is the kernel's first rootfs (an initramfs) there is nothing to pivot:
+// lay the new root over the old one. The old one stays below, out of reach: ".." at a root that is
+// mounted on a root goes nowhere.
 static int cover_root(int root)
 {
 	cleanup_fd int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -200,8 +207,9 @@ static int cover_root(int root)
 	return ret_errno(chroot("."));
 }
 
-// After pivot_root(".", ".") the old root, and whatever was mounted on its "/", lie on top of the new one (pivot_root(2), NOTES).
-// umount2(".") takes the topmost away; ".." at the root shows what is on top now, so "all gone" is not assumed but seen.
+// After pivot_root(".", ".") the old root, and whatever was mounted on its "/", lie on top of the
+// new one (pivot_root(2), NOTES). umount2(".") takes the topmost away; ".." at the root shows what
+// is on top now, so "all gone" is not assumed but seen.
 static int uncover_root(int root)
 {
 	uint64_t want, top;
@@ -254,8 +262,10 @@ pid_t sys_clone(uint64_t flags, int *ret_pidfd)
 {
 	int pidfd = -1;
 
-	// the order of the first three arguments is the same on x86-64 and aarch64; the others are 0
-	pid_t pid = (pid_t)syscall(SYS_clone, (unsigned long)flags | CLONE_PIDFD | SIGCHLD, 0, &pidfd, 0, 0);
+	// the order of the first three arguments is the same on x86-64 and aarch64; the others are
+	// 0
+	pid_t pid = (pid_t)syscall(
+		SYS_clone, (unsigned long)flags | CLONE_PIDFD | SIGCHLD, 0, &pidfd, 0, 0);
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)

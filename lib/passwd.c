@@ -49,7 +49,8 @@ static int table_read(int fd, struct table *t)
 // What cannot be read has no entries; a name that is then not found is an error of its own.
 static void table_open(struct table *t, int root, const char *path)
 {
-	// O_NONBLOCK: a fifo must not hold us. A device would be opened too, but the root is mounted nodev.
+	// O_NONBLOCK: a fifo must not hold us. A device would be opened too, but the root is
+	// mounted nodev.
 	cleanup_fd int fd = mnt_open(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, MNT_IN_ROOT);
 	int r = fd < 0 ? fd : table_read(fd, t);
 
@@ -57,14 +58,15 @@ static void table_open(struct table *t, int root, const char *path)
 		return;
 	if (r == -EINVAL || r == -EFBIG)
 		warn("the image's /%s is left out: %s", path,
-		     r == -EFBIG ? "it is larger than 1 MiB" : "it is not a regular file");
+			r == -EFBIG ? "it is larger than 1 MiB" : "it is not a regular file");
 	else if (r != -ENOENT)
 		info("the image's /%s is left out: %s", path, strerror(-r));
 	t->len = 0;
 }
 
-// Splits the next line at its colons into `want` fields. Those at its end may be missing, as some images have it, but not
-// one of the first `least`: such a line is passed over, as is one with a NUL.
+// Splits the next line at its colons into `want` fields. Those at its end may be missing, as some
+// images have it, but not one of the first `least`: such a line is passed over, as is one with a
+// NUL.
 static bool table_next(struct table *t, struct span *f, size_t want, size_t least)
 {
 	while (t->pos < t->len) {
@@ -129,17 +131,19 @@ static int add_group(struct passwd_user *u, uint32_t gid)
 		if (u->groups[i] == gid)
 			return 0;
 	if (u->n_groups == PASSWD_MAX_GROUPS)
-		return refuse(-E2BIG, "the image's /etc/group puts the user in more than %d groups", PASSWD_MAX_GROUPS);
+		return refuse(-E2BIG, "the image's /etc/group puts the user in more than %d groups",
+			PASSWD_MAX_GROUPS);
 	u->groups[u->n_groups++] = gid;
 	return 0;
 }
 
 // Fills u from the entry of `name`; *ret_login is the entry's name, empty when there is none.
-static int find_user(struct table *t, struct span name, struct passwd_user *u, struct span *ret_login)
+static int find_user(
+	struct table *t, struct span name, struct passwd_user *u, struct span *ret_login)
 {
 	struct span f[MAX_FIELDS];
 	uint32_t id = 0, uid, gid;
-	bool numeric = name.n == 0 || number(name, &id);	// no name: user 0
+	bool numeric = name.n == 0 || number(name, &id); // no name: user 0
 
 	*ret_login = (struct span){ "", 0 };
 	while (table_next(t, f, 7, 4)) {
@@ -155,7 +159,8 @@ static int find_user(struct table *t, struct span name, struct passwd_user *u, s
 		return 0;
 	}
 	if (!numeric)
-		return refuse(-ENOENT, "user %s is not in the image's /etc/passwd", log_quote_n(name.s, name.n));
+		return refuse(-ENOENT, "user %s is not in the image's /etc/passwd",
+			log_quote_n(name.s, name.n));
 	u->uid = id;
 	return 0;
 }
@@ -175,7 +180,8 @@ static int find_group(struct table *t, struct span name, struct passwd_user *u)
 		return 0;
 	}
 	if (!numeric)
-		return refuse(-ENOENT, "group %s is not in the image's /etc/group", log_quote_n(name.s, name.n));
+		return refuse(-ENOENT, "group %s is not in the image's /etc/group",
+			log_quote_n(name.s, name.n));
 	u->gid = id;
 	return 0;
 }
@@ -205,7 +211,8 @@ static int find_memberships(struct table *t, struct span login, struct passwd_us
 	return r;
 }
 
-static int resolve(struct table *passwd, struct table *group, const char *user, struct passwd_user *u)
+static int resolve(
+	struct table *passwd, struct table *group, const char *user, struct passwd_user *u)
 {
 	const char *colon = strchr(user, ':');
 	struct span name = { user, colon ? (size_t)(colon - user) : strlen(user) };
@@ -217,7 +224,8 @@ static int resolve(struct table *passwd, struct table *group, const char *user, 
 	int r = find_user(passwd, name, u, &login);
 	if (r == 0 && gname.n > 0)
 		r = find_group(group, gname, u);
-	// the primary group is in the list too, so that leaving it by setgid does not change what it may not do (CVE-2022-36109)
+	// the primary group is in the list too, so that leaving it by setgid does not change what
+	// it may not do (CVE-2022-36109)
 	if (r == 0)
 		r = add_group(u, u->gid);
 	if (r == 0 && gname.n == 0)

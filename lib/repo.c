@@ -91,6 +91,7 @@ int manifest_check(struct manifest *m, const char *what)
 void manifest_fini(struct manifest *m)
 {
 	free(m->bytes);
+	free(m->ref_name);
 	*m = (struct manifest){ 0 };
 }
 

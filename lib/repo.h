@@ -35,6 +35,7 @@ struct manifest { // raw bytes exactly as stored
 	size_t len;
 	char media_type[128]; // the body's mediaType, else Content-Type / descriptor, else a guess
 	struct digest digest; // computed here
+	char *ref_name; // layout: the name that index.json gives it, or NULL
 };
 void manifest_fini(struct manifest *m);
 // The edge for manifests: m's bytes are JSON, an image manifest or an index and not both

@@ -5,7 +5,8 @@
 
 #include "base.h"
 
-// Puts this thread, and all it becomes, under the filter. Needs no_new_privs (or CAP_SYS_ADMIN). -errno, silent.
+// Puts this thread, and all it becomes, under the filter. Needs no_new_privs (or CAP_SYS_ADMIN).
+// -errno, silent.
 int seccomp_load(void) must_check;
 
 #endif

@@ -26,7 +26,11 @@ static void tell(const char *what, long r)
 static void calls(void)
 {
 	char c = 'x';
-	struct { unsigned bytes; int type; char f[128]; } handle = { .bytes = 8, .type = 1 };
+	struct {
+		unsigned bytes;
+		int type;
+		char f[128];
+	} handle = { .bytes = 8, .type = 1 };
 
 	tell("mount", syscall(SYS_mount, "t", "/tmp", "tmpfs", 0, 0));
 	tell("umount", syscall(SYS_umount2, "/proc", 0));
@@ -93,7 +97,9 @@ static void escape(void)
 	for (int i = 0; i < 64; i++)
 		if (chdir(".."))
 			break;
-	printf("above: %s\n", access("bin/probe", F_OK) == 0 && access("proc/1", F_OK) == 0 ? "own root" : "ESCAPED");
+	printf("above: %s\n",
+		access("bin/probe", F_OK) == 0 && access("proc/1", F_OK) == 0 ? "own root"
+									      : "ESCAPED");
 }
 
 static void overwrite(const char *path)

@@ -31,8 +31,8 @@ static void add_bind(struct options *o, char *arg)
 	o->binds[o->box.n_binds++] = (struct box_bind){ arg, dst, flag != NULL };
 }
 
-// CVE-2019-5736, as the payload "/proc/self/exe -Z": this very program, executed inside, keeps a descriptor of its own file and
-// makes way for a program that tries to write to it.
+// CVE-2019-5736, as the payload "/proc/self/exe -Z": this very program, executed inside, keeps a
+// descriptor of its own file and makes way for a program that tries to write to it.
 static void attack(void)
 {
 	char path[32];
@@ -62,9 +62,7 @@ static void set_option(struct options *o, int c)
 		if (o->n_env < MAX_LIST - 1)
 			o->env[o->n_env++] = optarg;
 		break;
-	default:
-		fputs(usage, stderr);
-		exit(2);
+	default: fputs(usage, stderr); exit(2);
 	}
 }
 

@@ -35,7 +35,8 @@ static const char *who(const char *user)
 	int r = passwd_resolve(root_fd, user, &u);
 	const char *said = said_end();
 	if (r < 0) {
-		snprintf(out, sizeof out, "error %s%s", strerror(-r), *said ? "" : " (nothing said)");
+		snprintf(out, sizeof out, "error %s%s", strerror(-r),
+			*said ? "" : " (nothing said)");
 		return out;
 	}
 	n = snprintf(out, sizeof out, "%u:%u:%s:", u.uid, u.gid, u.home);
@@ -51,21 +52,20 @@ static void is(const char *user, const char *want)
 	ok(strcmp(got, want) == 0, "user '%s' is %s (got %s)", user ? user : "NULL", want, got);
 }
 
-static const char passwd_text[] =
-	"# a comment\n\n"
-	"root:x:0:0:root:/root:/bin/sh\n"
-	"bad:x:abc:0::/bad:\n"
-	"neg:x:-1:0::/:\n"
-	"huge:x:4294967295:0::/:\n"
-	"short:x:7\n"
-	"few:x:8:9\n"
-	"app:x:1000:1001:App,,:/home/app:/bin/sh\n"
-	"second:x:1000:5::/second:\n"
-	"1234:x:50:51::/named:\n"
-	":x:60:61::/noname:\n"
-	"colons:x:70:71:a:/c:/sh:more:fields\n"
-	"max:x:4294967294:4294967294::/max:\n"
-	"last:x:80:81::/last:/bin/sh";
+static const char passwd_text[] = "# a comment\n\n"
+				  "root:x:0:0:root:/root:/bin/sh\n"
+				  "bad:x:abc:0::/bad:\n"
+				  "neg:x:-1:0::/:\n"
+				  "huge:x:4294967295:0::/:\n"
+				  "short:x:7\n"
+				  "few:x:8:9\n"
+				  "app:x:1000:1001:App,,:/home/app:/bin/sh\n"
+				  "second:x:1000:5::/second:\n"
+				  "1234:x:50:51::/named:\n"
+				  ":x:60:61::/noname:\n"
+				  "colons:x:70:71:a:/c:/sh:more:fields\n"
+				  "max:x:4294967294:4294967294::/max:\n"
+				  "last:x:80:81::/last:/bin/sh";
 static const char group_text[] =
 	"root:x:0:\nusers:x:1001:app\nextra:x:2000:other,app\nmore:x:2001:app,other\nnot:x:2002:apple,napp\n"
 	"dup:x:2000:app\nbad:x:z:app\nempty:x:2003:\nthree:x:2004\n77:x:99:\nlast:x:3000:app";
@@ -99,7 +99,20 @@ static void ordinary(void)
 static void refusals(void)
 {
 	static const char *const not_found[] = {
-		"bad", "neg", "huge", "short", "nobody", "4294967295", "99999999999999999999", "-1", "+1", " 1", "1 ", "0x1", "app ", "x",
+		"bad",
+		"neg",
+		"huge",
+		"short",
+		"nobody",
+		"4294967295",
+		"99999999999999999999",
+		"-1",
+		"+1",
+		" 1",
+		"1 ",
+		"0x1",
+		"app ",
+		"x",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(not_found); i++)
@@ -135,7 +148,8 @@ static void limits(void)
 	for (unsigned i = 0; i < PASSWD_MAX_GROUPS - 1; i++)
 		buf_printf(&groups, "g%u:x:%u:app\n", i, 1000 + i);
 	put("etc/group", groups.data, groups.len);
-	ok(strncmp(who("app"), "5:6:/h:6,1000,", 14) == 0, "%d groups are taken", PASSWD_MAX_GROUPS);
+	ok(strncmp(who("app"), "5:6:/h:6,1000,", 14) == 0, "%d groups are taken",
+		PASSWD_MAX_GROUPS);
 	buf_printf(&groups, "one:x:999:app\n");
 	put("etc/group", groups.data, groups.len);
 	is("app", "error Argument list too long");
@@ -180,7 +194,8 @@ static void not_files(void)
 	unlinkat(root_fd, "etc/passwd", AT_REMOVEDIR);
 }
 
-// Every prefix and many one-byte changes of a good file: no crash, no read beyond (the sanitizers look).
+// Every prefix and many one-byte changes of a good file: no crash, no read beyond (the sanitizers
+// look).
 static void mangled(void)
 {
 	char text[sizeof passwd_text];

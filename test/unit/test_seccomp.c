@@ -69,16 +69,25 @@ static void numbers(void)
 static void arguments(void)
 {
 	static const unsigned namespaces[] = {
-		CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET,
+		CLONE_NEWNS,
+		CLONE_NEWCGROUP,
+		CLONE_NEWUTS,
+		CLONE_NEWIPC,
+		CLONE_NEWUSER,
+		CLONE_NEWPID,
+		CLONE_NEWNET,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++)
-		is("clone with a namespace", call(SYS_clone, namespaces[i] | SIGCHLD, 0, 0), ERR(EPERM));
+		is("clone with a namespace", call(SYS_clone, namespaces[i] | SIGCHLD, 0, 0),
+			ERR(EPERM));
 	is("clone of a thread", call(SYS_clone, 0x3d0f00, 0, 0), ALLOW);
 	is("clone as fork", call(SYS_clone, 0x1200000 | SIGCHLD, 0, 0), ALLOW);
-	is("clone, the namespace hidden by upper bits", call(SYS_clone, 0xffffffff00000000u | CLONE_NEWUSER, 0, 0), ERR(EPERM));
+	is("clone, the namespace hidden by upper bits",
+		call(SYS_clone, 0xffffffff00000000u | CLONE_NEWUSER, 0, 0), ERR(EPERM));
 	is("TIOCSTI", call(SYS_ioctl, 0, TIOCSTI, 0), ERR(EPERM));
-	is("TIOCSTI with upper bits (CVE-2019-10063)", call(SYS_ioctl, 0, 0x100000000u | TIOCSTI, 0), ERR(EPERM));
+	is("TIOCSTI with upper bits (CVE-2019-10063)",
+		call(SYS_ioctl, 0, 0x100000000u | TIOCSTI, 0), ERR(EPERM));
 	is("TIOCLINUX", call(SYS_ioctl, 0, TIOCLINUX, 0), ERR(EPERM));
 	is("TCGETS", call(SYS_ioctl, 0, TCGETS, 0), ALLOW);
 	is("AF_INET", call(SYS_socket, AF_INET, SOCK_STREAM, 0), ALLOW);
@@ -90,19 +99,38 @@ static void arguments(void)
 	is("personality, asked", call(SYS_personality, 0xffffffff, 0, 0), ALLOW);
 	is("personality Linux", call(SYS_personality, 0, 0, 0), ALLOW);
 	is("personality 32-bit, UNAME26", call(SYS_personality, 0x20008, 0, 0), ALLOW);
-	is("personality, no address randomisation", call(SYS_personality, 0x40000, 0, 0), ERR(EPERM));
+	is("personality, no address randomisation", call(SYS_personality, 0x40000, 0, 0),
+		ERR(EPERM));
 	is("personality SVR4", call(SYS_personality, 0x1000001, 0, 0), ERR(EPERM));
 }
 
 // Programs need these; a slip in the table must not take them.
 static void needed(void)
 {
-	static const struct { const char *name; uint32_t nr; } calls[] = {
-		{ "execve", SYS_execve }, { "openat", SYS_openat }, { "futex", SYS_futex }, { "mmap", SYS_mmap },
-		{ "ptrace", SYS_ptrace }, { "chroot", SYS_chroot }, { "setgroups", SYS_setgroups }, { "statx", SYS_statx },
-		{ "memfd_create", SYS_memfd_create }, { "seccomp", SYS_seccomp }, { "prctl", SYS_prctl }, { "rseq", 334 },
-		{ "openat2", 437 }, { "close_range", 436 }, { "pidfd_open", 434 }, { "faccessat2", 439 }, { "landlock", 444 },
-		{ "inotify_init1", SYS_inotify_init1 }, { "sched_setaffinity", SYS_sched_setaffinity }, { "setxattr", SYS_setxattr },
+	static const struct {
+		const char *name;
+		uint32_t nr;
+	} calls[] = {
+		{ "execve", SYS_execve },
+		{ "openat", SYS_openat },
+		{ "futex", SYS_futex },
+		{ "mmap", SYS_mmap },
+		{ "ptrace", SYS_ptrace },
+		{ "chroot", SYS_chroot },
+		{ "setgroups", SYS_setgroups },
+		{ "statx", SYS_statx },
+		{ "memfd_create", SYS_memfd_create },
+		{ "seccomp", SYS_seccomp },
+		{ "prctl", SYS_prctl },
+		{ "rseq", 334 },
+		{ "openat2", 437 },
+		{ "close_range", 436 },
+		{ "pidfd_open", 434 },
+		{ "faccessat2", 439 },
+		{ "landlock", 444 },
+		{ "inotify_init1", SYS_inotify_init1 },
+		{ "sched_setaffinity", SYS_sched_setaffinity },
+		{ "setxattr", SYS_setxattr },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
@@ -129,7 +157,8 @@ static void kernel(void)
 	if (p == 0)
 		_exit(under_filter());
 	waitpid(p, &status, 0);
-	ok(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the kernel takes the filter and obeys (%d)", status);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+		"the kernel takes the filter and obeys (%d)", status);
 }
 
 int main(void)
