@@ -305,11 +305,9 @@ static bool has_digest(yyjson_val *manifests, const char *digest)
 // An accelerated form is left out when it is of the image that is converted now, or of none that the index still lists.
 static bool keep_entry(yyjson_val *manifests, yyjson_val *v, const char *original)
 {
-	const char *type = json_str(v, "artifactType"), *of = json_str(json_obj(v, "annotations"), ANN_ORIGINAL);
+	const char *of = image_entry_original(v);
 
-	if (!type || strcmp(type, MT_FCPULL_IMAGE))
-		return true;
-	return of && strcmp(of, original) && has_digest(manifests, of);
+	return !of || (strcmp(of, original) && has_digest(manifests, of));
 }
 
 static int json_kept_entries(struct buf *b, yyjson_val *manifests, const char *original)

@@ -356,11 +356,16 @@ struct entry {
 	unsigned count;
 };
 
+const char *image_entry_original(yyjson_val *v)
+{
+	return json_str(json_obj(v, "annotations"), ANN_ORIGINAL);
+}
+
 static bool is_ours(yyjson_val *v)
 {
 	const char *t = json_str(v, "artifactType");
 
-	return t && !strcmp(t, MT_FCPULL_IMAGE);
+	return image_entry_original(v) || (t && !strcmp(t, MT_FCPULL_IMAGE));
 }
 
 // The first entry for the platform; its media type may say that it is an index again.
@@ -406,12 +411,12 @@ static int find_accel(struct image *img, yyjson_val *root, struct entry *ret)
 	digest_str(&img->man.digest, original);
 	yyjson_arr_iter_init(arr, &it);
 	while ((v = yyjson_arr_iter_next(&it))) {
-		const char *of = json_str(json_obj(v, "annotations"), ANN_ORIGINAL);
+		const char *of = image_entry_original(v);
 		char digest[DIGEST_STR_LEN];
 		struct desc d;
 		int r;
 
-		if (!is_ours(v) || !of || strcmp(of, original))
+		if (!of || strcmp(of, original))
 			continue;
 		r = read_desc(v, img->repo->name, &d, ret->media_type);
 		if (r)

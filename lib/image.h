@@ -3,6 +3,7 @@
 #ifndef IMAGE_H
 #define IMAGE_H
 
+#include "json.h"
 #include "repo.h"
 
 struct platform {
@@ -65,6 +66,9 @@ void image_free(struct image *img);
 
 // Total of the layers' sizes as published.
 uint64_t image_layers_size(const struct image *img);
+// For an entry of an index: the digest text of the original that it is the accelerated form of, else NULL. The annotation decides:
+// skopeo before 1.14 drops a descriptor's artifactType when it copies an index.
+const char *image_entry_original(yyjson_val *entry);
 bool media_type_is_index(const char *media_type);
 
 #endif
