@@ -384,7 +384,7 @@ static int copy_blob(struct maker *m, const struct desc *d)
 	cleanup_free uint8_t *buf = xmalloc(1 << 18);
 	uint64_t off = 0;
 	ssize_t n;
-	int r = repo_has_blob(m->dst, d);
+	int r = repo_put_blob(m->dst, d, -1, m->conf->mount_from);
 
 	if (r)
 		return r < 0 ? r : 0;
@@ -396,7 +396,7 @@ static int copy_blob(struct maker *m, const struct desc *d)
 	}
 	if (r)
 		return r;
-	r = repo_put_blob(m->dst, d, fd, m->conf->mount_from);
+	r = repo_put_blob(m->dst, d, fd, NULL);
 	return r < 0 ? r : 0;
 }
 

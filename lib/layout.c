@@ -376,7 +376,7 @@ static int layout_put_blob(struct repo *repo, const struct desc *d, int fd, cons
 	int r = layout_has_blob(repo, d);
 
 	(void)mount_from;
-	if (r != 0)
+	if (r != 0 || fd < 0)
 		return r;
 	snprintf(tmp, sizeof tmp, "blobs/sha256/.tmp-%d-%u", (int)getpid(), serial++);
 	cleanup_fd int to = openat(l->dir, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);

@@ -160,6 +160,17 @@ static int upload(struct upload *u)
 	}
 }
 
+// 1 when the registry could take the blob from the other repository, 0 when it must be sent.
+static int mount_only(struct upload *u)
+{
+	int e = upload_begin(u);
+
+	if (e == 0)
+		upload_cancel(u);
+	free(steal(&u->location));
+	return e;
+}
+
 int registry_put_blob(struct repo *repo, const struct desc *d, int fd, const char *mount_from)
 {
 	struct registry *r = (struct registry *)repo;
@@ -174,7 +185,7 @@ int registry_put_blob(struct repo *repo, const struct desc *d, int fd, const cha
 		: xstrdup(r->scope);
 	struct upload u = { .r = r, .desc = d, .fd = fd, .mount_from = mount_from, .scope = scope };
 
-	return upload(&u);
+	return fd >= 0 ? upload(&u) : mount_from ? mount_only(&u) : 0;
 }
 
 // ---- manifests ----
