@@ -1,5 +1,6 @@
 // convert.c - convert, inspect, check: an image's accelerated form is made, shown, proved
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -66,12 +67,19 @@ static void report(const struct image *img, const struct accel_stats *s)
 		human_size(s->boot, d), human_size(s->shared, e));
 }
 
+// Is DST a layout that is not there yet? Then it is ours to remove when the conversion fails.
+static bool is_new_layout(const struct ref *dst)
+{
+	return dst->transport == REF_OCI && access(dst->dir, F_OK) && errno == ENOENT;
+}
+
 // Opens both ends and converts.
 static int convert_refs(const struct ref *src, const struct ref *dst, struct accel_conf *conf)
 {
 	cleanup_free char *src_name = ref_name(src), *dst_name = ref_name(dst);
 	bool same_repo = !strcmp(src_name, dst_name);
 	struct repo *from = NULL, *to = NULL;
+	bool new_layout = is_new_layout(dst);
 	struct image *img = NULL;
 	struct accel_stats stats;
 	struct digest d;
@@ -98,6 +106,8 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	image_free(img);
 	repo_close(from);
 	repo_close(to);
+	if (r && new_layout && remove_tree_at(AT_FDCWD, dst->dir))
+		warn("%s could not be removed again", log_quote(dst->dir));
 	return r;
 }
 

@@ -9,9 +9,11 @@
 
 #include "boxinit.h"
 #include "log.h"
+#include "serve.h"
 
 static const struct applet *const applets[] = {
 	&applet_convert, &applet_inspect, &applet_check, &applet_pull, &applet_mount, &applet_umount, &applet_run,
+	&applet_status, &applet_upgrade_mounts,
 };
 
 struct image_opts image_opts;
@@ -199,6 +201,7 @@ int main(int argc, char **argv)
 
 	fill_standard_fds();
 	boxinit_enter(argc, argv);	// a container's pid 1 does not come back
+	serve_enter(argc, argv);	// nor does a server
 	signal(SIGPIPE, SIG_IGN);
 	r = dispatch(argc, argv);
 	if (fflush(stdout) && !r && errno != EPIPE) {

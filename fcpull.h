@@ -9,6 +9,7 @@
 extern const struct applet applet_convert, applet_inspect, applet_check;	// convert.c
 extern const struct applet applet_pull;						// fetch.c
 extern const struct applet applet_mount, applet_umount, applet_run;		// mount.c
+extern const struct applet applet_status, applet_upgrade_mounts;		// status.c
 
 enum { EXIT_USAGE = 2 };
 

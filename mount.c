@@ -10,7 +10,22 @@
 #include "box.h"
 #include "fcpull.h"
 #include "log.h"
+#include "mnt.h"
 #include "serve.h"
+#include "state.h"
+
+// ---- what mount and run share ----
+
+static const char *network_loss = "wait";
+
+#define LOSS_OPT_ROW \
+	{ 0, "on-network-loss", "HOW", "wait[:SEC], wait:forever or fail[:SEC]", opt_str, &network_loss, false }
+
+static int serve_options(struct serve_conf *ret)
+{
+	*ret = (struct serve_conf){ .net = &image_opts.host.net };
+	return serve_parse_loss(network_loss, &ret->deadline_ns);
+}
 
 // ---- mount ----
 
@@ -18,6 +33,7 @@ static const char *mount_options;
 
 static const struct opt mount_opts[] = {
 	{ 'o', "options", "LIST", "as mount(8) has them: ro, nosuid, _netdev ...", opt_str, &mount_options, false },
+	LOSS_OPT_ROW,
 	{ 0, "original", NULL, "use the original, even if it is accelerated", opt_flag, &image_opts.host.original, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -25,7 +41,7 @@ static const struct opt mount_opts[] = {
 
 // mount(8) hands on what fstab says. What does not fit a read-only image, or is not known, is refused: an option that
 // is silently ignored is worse.
-static int check_mount_options(const char *list)
+static int check_mount_options(const char *list, const char **ret_driver)
 {
 	static const char *const known[] = { "ro", "defaults", "nosuid", "nodev", "suid", "dev", "exec", "auto", "noauto", "user",
 					     "nouser", "nofail", "_netdev", "relatime", "noatime" };
@@ -34,6 +50,11 @@ static int check_mount_options(const char *list)
 
 	for (char *s = copy ? strtok_r(copy, ",", &save) : NULL; s; s = strtok_r(NULL, ",", &save)) {
 		bool ok = !strncmp(s, "x-", 2);
+
+		if (!strncmp(s, "driver=", 7)) {
+			*ret_driver = xstrdup(s + 7);
+			continue;
+		}
 
 		for (size_t i = 0; i < ARRAY_LEN(known); i++)
 			ok |= !strcmp(s, known[i]);
@@ -56,22 +77,21 @@ static int check_dir(const char *dir)
 
 static int mount_image(int argc, char **argv)
 {
-	struct serve_conf conf = { 0 };
+	struct serve_conf conf;
 	struct host_image *h;
-	pid_t pid;
+	struct served s;
 
 	if (argc != 2) {
 		warn("mount takes IMAGE and DIR; try 'fcpull mount --help'");
 		return EXIT_USAGE;
 	}
-	if (image_opts_finish() || check_mount_options(mount_options))
+	if (image_opts_finish() || serve_options(&conf) || check_mount_options(mount_options, &conf.driver))
 		return EXIT_USAGE;
-	conf.dir = argv[1];
-	if (check_dir(conf.dir) || host_open(argv[0], &image_opts.host, &h))
+	if (check_dir(argv[1]) || host_open(argv[0], &image_opts.host, &h))
 		return EXIT_FAILURE;
-	if (serve_start(h, &conf, &pid))
+	if (serve_start(h, argv[1], &conf, &s))
 		return EXIT_FAILURE;
-	info("%s is mounted at %s (%s form, fuse driver, process %d)", h->name, conf.dir, h->form, (int)pid);
+	info("%s is mounted at %s (%s form, %s holder %d)", h->name, argv[1], h->form, s.shared ? "shared" : "new", (int)s.holder);
 	return 0;
 }
 
@@ -109,6 +129,34 @@ static void unescape_octal(char *s)
 	*to = 0;
 }
 
+static bool is_live(const char *device)
+{
+	cleanup_fd int dir = state_dir();
+	struct state *v = NULL;
+	size_t n = 0;
+	bool found = false;
+
+	if (dir < 0 || state_list(dir, &v, &n))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		char text[32];
+
+		snprintf(text, sizeof text, "%u:%u", v[i].major, v[i].minor);
+		found |= !strcmp(text, device);
+		state_fini(&v[i]);
+	}
+	free(v);
+	return found;
+}
+
+// type: what stands behind " - " in mountinfo. The erofs driver's mounts have no name of ours; those whose processes are dead
+// are known by their source, a descriptor's path, which nobody else has.
+static bool is_ours(const char *device, const char *type)
+{
+	return !strncmp(type, "fuse.fcpull ", 12) || !strncmp(type, "erofs /proc/self/fd/", 20) ||
+	       (!strncmp(type, "erofs ", 6) && is_live(device));
+}
+
 // Is the topmost mount at this absolute path one of ours?
 static bool is_our_mount(const char *path)
 {
@@ -118,18 +166,19 @@ static bool is_our_mount(const char *path)
 	bool ours = false;
 
 	while (f && getline(&line, &cap, f) > 0) {
-		char *dash = strstr(line, " - "), *save = NULL, *field = line;
+		char *dash = strstr(line, " - "), *save = NULL, *field[5];
+		int n = 0;
 
 		if (!dash)
 			continue;
 		*dash = 0;
-		for (int i = 0; field && i < 5; i++)
-			field = strtok_r(i ? NULL : line, " ", &save);
-		if (!field)
+		while (n < 5 && (field[n] = strtok_r(n ? NULL : line, " ", &save)))
+			n++;
+		if (n < 5)
 			continue;
-		unescape_octal(field);
-		if (!strcmp(field, path))
-			ours = !strncmp(dash + 3, "fuse.fcpull ", 12);
+		unescape_octal(field[4]);
+		if (!strcmp(field[4], path))
+			ours = is_ours(field[2], dash + 3);
 	}
 	if (f)
 		fclose(f);
@@ -163,6 +212,7 @@ static int umount_image(int argc, char **argv)
 		warn_errno(-errno, "umount %s%s", log_quote(path), errno == EBUSY ? " (-l detaches it now)" : "");
 		return EXIT_FAILURE;
 	}
+	state_clean();
 	return 0;
 }
 
@@ -193,6 +243,7 @@ static const struct opt run_opts[] = {
 	{ 0, "name", "NAME", "name of the container; also its host name", opt_str, &run_name, false },
 	{ 0, "hostname", "NAME", "host name", opt_str, &run_hostname, false },
 	{ 0, "rm", NULL, "accepted: nothing is left behind in any case", opt_flag, &run_rm, false },
+	LOSS_OPT_ROW,
 	{ 0, "original", NULL, "use the original, even if it is accelerated", opt_flag, &image_opts.host.original, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -324,7 +375,16 @@ static int own_mounts(void)
 	return 0;
 }
 
-static int run_box(const struct host_image *h, char **args, const struct box_bind *binds, const char *dir, pid_t server)
+static int attach(struct served *s, const char *dir)
+{
+	cleanup_fd int target = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = target < 0 ? -errno : mnt_attach(s->mnt, target);
+
+	close(steal_fd(&s->mnt));
+	return r ? warn_errno(r, "mount on %s", log_quote(dir)) : 0;
+}
+
+static int run_box(const struct host_image *h, char **args, const struct box_bind *binds, const char *dir, const struct served *s)
 {
 	const struct image_config *c = &h->img->config;
 	cleanup_fd int lower = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -343,24 +403,24 @@ static int run_box(const struct host_image *h, char **args, const struct box_bin
 	if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW))
 		warn_errno(-errno, "unmount the image");
 	else
-		waitpid(server, NULL, 0);
+		serve_wait(s);
 	return code;
 }
 
 static int run(int argc, char **argv)
 {
 	cleanup_free char *dir = NULL;
-	struct serve_conf conf = { .with_parent = true };
+	struct serve_conf conf;
 	struct box_bind *binds;
 	struct host_image *h;
 	char **args;
-	pid_t server;
+	struct served s;
 
 	if (argc < 1) {
 		warn("run takes an IMAGE; try 'fcpull run --help'");
 		return RUN_FAILED;
 	}
-	if (image_opts_finish() || check_run_options() || parse_volumes(&binds))
+	if (image_opts_finish() || check_run_options() || parse_volumes(&binds) || serve_options(&conf))
 		return RUN_FAILED;
 	if (host_open(argv[0], &image_opts.host, &h))
 		return RUN_FAILED;
@@ -369,10 +429,11 @@ static int run(int argc, char **argv)
 		warn("%s names no command; give one", h->name);
 		return RUN_FAILED;
 	}
-	conf.dir = dir = xasprintf("%s/mnt", h->store->path);
-	if (own_mounts() || serve_start(h, &conf, &server))
+	dir = xasprintf("%s/mnt", h->store->path);
+	// the processes stay in the caller's mount namespace, where others find them; the mount will be in ours
+	if (serve_image(h, &conf, &s) || own_mounts() || attach(&s, dir))
 		return RUN_FAILED;
-	return run_box(h, args, binds, dir, server);
+	return run_box(h, args, binds, dir, &s);
 }
 
 const struct applet applet_run = {

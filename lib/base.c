@@ -235,8 +235,15 @@ int write_file_at(int dirfd, const char *path, const void *buf, size_t n, mode_t
 
 	if (dir < 0)
 		return dir;
-	snprintf(tmp, sizeof tmp, ".tmp-%d-%u", (int)getpid(), serial++);
-	r = write_tmp(dir, tmp, buf, n, mode);
+	// a name may be left from a crash, or in use by a process of this number in another pid namespace: neither is touched
+	for (unsigned tries = 0; tries < 1000; tries++) {
+		snprintf(tmp, sizeof tmp, ".tmp-%d-%u", (int)getpid(), serial++);
+		r = write_tmp(dir, tmp, buf, n, mode);
+		if (r != -EEXIST)
+			break;
+	}
+	if (r == -EEXIST)
+		return r;
 	if (!r && renameat(dir, tmp, dir, base))
 		r = -errno;
 	if (r)
@@ -250,6 +257,8 @@ int mkdir_p(const char *path, mode_t mode)
 {
 	cleanup_free char *p = xstrdup(path);
 
+	struct stat st;
+
 	for (char *s = p + 1; *p; s++) {
 		char c = *s;
 
@@ -262,7 +271,9 @@ int mkdir_p(const char *path, mode_t mode)
 			break;
 		*s = c;
 	}
-	return 0;
+	if (stat(path, &st))
+		return -errno;
+	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
 // One level of remove_tree_at: empties the open directory. *ret_sub names a subdirectory that must go first.
@@ -297,12 +308,13 @@ int remove_tree_at(int dirfd_, const char *path)
 	if (errno != EISDIR && errno != EPERM)
 		return -errno;
 	for (;;) {
-		int fd = openat(dirfd_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		cleanup_fd int fd = openat(dirfd_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		DIR *d = fd < 0 ? NULL : fdopendir(fd);
 		int r;
 
 		if (!d)
 			return -errno;
+		fd = -1;	// d has it
 		r = empty_dir(d, sub, sizeof sub);
 		// recursion is as deep as the tree that this program itself has made
 		if (!r && *sub)

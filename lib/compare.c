@@ -121,7 +121,6 @@ static int read_spaces(struct image *img, const struct index *ix, const int *fds
 // The path of a name: walked up from its directory.
 static char *path_of(const struct index *ix, uint32_t dir, const char *name, size_t len)
 {
-	cleanup_buf struct buf b = { 0 };
 	char *path = xasprintf("/%.*s", (int)len, name);
 
 	while (dir) {

@@ -53,7 +53,9 @@
 #define LATER_NONE UINT32_MAX
 #define MISSED 16 // interrupts that may overtake their requests at once
 #define WATCH_MS 200
-#define THREADS_MAX 64
+#define THREADS_MAX FUSE_THREADS_MAX
+#define STUCK_BEATS 8 // that a thread may work at one request
+#define WAKE_SIGNAL SIGUSR1
 #define STACK_SIZE (256u << 10)
 #define NOTIFY_RESEND 7 // FUSE_NOTIFY_RESEND, since 7.40
 
@@ -65,8 +67,11 @@
 		FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA)
 
 struct fuse_thread {
-	_Alignas(8) uint8_t in[FUSE_REQUEST_MAX];
+	_Alignas(8) uint8_t own_in[FUSE_REQUEST_MAX];
 	struct fuse *fuse;
+	uint8_t *in; // FUSE_REQUEST_MAX: own_in, or its place in the ledger
+	_Atomic uint64_t *since; // in the ledger, or NULL
+	_Atomic pid_t tid;
 	uint8_t *out; // FUSE_IO_MAX
 	pthread_t id;
 	int result;
@@ -76,6 +81,10 @@ struct fuse {
 	int fd;
 	unsigned thread_count;
 	struct fuse_thread *threads;
+	_Atomic unsigned started; // of them
+	_Atomic unsigned reading; // have not ended
+	_Atomic bool stopping;
+	struct fuse_ledger *ledger; // or NULL
 	pthread_t watcher;
 	const struct fuse_fs *fs;
 	// Set by INIT, which the kernel sends first and alone; false on a connection taken over:
@@ -93,147 +102,22 @@ struct fuse {
 	uint32_t hot_count;
 	uint32_t high; // records below it have been in use before
 	uint32_t in_use;
+	uint32_t starved;	 // threads that wait for a free record
 	uint32_t interrupted;	 // of these
 	uint64_t missed[MISSED]; // requests interrupted before they had a record
 	uint32_t missed_next;
 	bool ending;
 };
 
-// ---- mounting ----
-
-// Of fsconfig(2), fsmount(2), move_mount(2); <linux/mount.h> and <sys/mount.h> clash in some C
-// libraries. Not mnt.c's functions: those need Linux 5.12 and name the source themselves.
-enum { SET_FLAG = 0, SET_STRING = 1, CMD_CREATE = 6 };
-enum { OPEN_CLOEXEC = 1 };
-enum { ATTR_RDONLY = 1, ATTR_NOSUID = 2, ATTR_NODEV = 4 }; // the same as mount(2)'s flags
-enum { FROM_EMPTY_PATH = 0x04, TO_EMPTY_PATH = 0x40 };
-#define CONFIG_MAX_STRING 255 // strndup_user(_value, 256) in fsconfig(2)
-
-struct mount_text {
-	char fd[12], user[12], group[12], max_read[12];
-	char source[CONFIG_MAX_STRING + 1];
-};
-
-static void mount_text_init(struct mount_text *t, int fd, const char *source)
-{
-	snprintf(t->fd, sizeof t->fd, "%d", fd);
-	snprintf(t->user, sizeof t->user, "%u", (unsigned)getuid());
-	snprintf(t->group, sizeof t->group, "%u", (unsigned)getgid());
-	snprintf(t->max_read, sizeof t->max_read, "%u", FUSE_IO_MAX);
-	snprintf(t->source, sizeof t->source, "%s", source);
-}
-
-static int device_open(int *ret_fd)
-{
-	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-
-	if (fd >= 0) {
-		*ret_fd = fd;
-		return 0;
-	}
-	const char *hint = errno == EACCES || errno == EPERM ? "needs root, or mode 666"
-							     : "try: modprobe fuse";
-	return warn_errno(-errno, "open /dev/fuse (%s; in a container: --device /dev/fuse)", hint);
-}
-
-static int superblock_config(int fs, const struct mount_text *t, const char *subtype)
-{
-	const struct {
-		const char *key, *value;
-	} opts[] = {
-		{ "source", t->source },
-		{ "subtype", subtype },
-		{ "fd", t->fd },
-		{ "rootmode", "40000" },
-		{ "user_id", t->user },
-		{ "group_id", t->group },
-		{ "max_read", t->max_read },
-		{ "default_permissions", NULL },
-		{ "allow_other", NULL },
-		{ "ro", NULL },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(opts); i++) {
-		unsigned cmd = opts[i].value ? SET_STRING : SET_FLAG;
-
-		if (syscall(SYS_fsconfig, fs, cmd, opts[i].key, opts[i].value, 0L))
-			return -errno;
-	}
-	return syscall(SYS_fsconfig, fs, CMD_CREATE, NULL, NULL, 0L) ? -errno : 0;
-}
-
-static unsigned mount_attrs(const struct fuse_mount_opts *o)
-{
-	return ATTR_RDONLY | (o->suid ? 0u : ATTR_NOSUID) | (o->dev ? 0u : ATTR_NODEV);
-}
-
-// By descriptors alone, so that no path is walked twice.
-static int mount_by_fd(int target, const struct mount_text *t, const struct fuse_mount_opts *o)
-{
-	cleanup_fd int fs = (int)syscall(SYS_fsopen, "fuse", OPEN_CLOEXEC);
-
-	if (fs < 0)
-		return -errno;
-	int r = superblock_config(fs, t, o->subtype);
-	if (r)
-		return r;
-	cleanup_fd int mnt = (int)syscall(SYS_fsmount, fs, OPEN_CLOEXEC, mount_attrs(o));
-	if (mnt < 0)
-		return -errno;
-	if (syscall(SYS_move_mount, mnt, "", target, "", FROM_EMPTY_PATH | TO_EMPTY_PATH))
-		return -errno;
-	return 0;
-}
-
-// Before Linux 5.2.
-static int mount_by_path(int target, const struct mount_text *t, const struct fuse_mount_opts *o)
-{
-	char type[64], path[32], data[192];
-
-	snprintf(type, sizeof type, "fuse.%s", o->subtype);
-	snprintf(path, sizeof path, "/proc/self/fd/%d", target);
-	snprintf(data, sizeof data,
-		"fd=%s,rootmode=40000,user_id=%s,group_id=%s,max_read=%s,"
-		"default_permissions,allow_other",
-		t->fd, t->user, t->group, t->max_read);
-	if (syscall(SYS_mount, t->source, path, type, (unsigned long)mount_attrs(o), data))
-		return -errno;
-	return 0;
-}
-
-static const char *mount_hint(int r)
-{
-	switch (r) {
-	case -EPERM: return " (needs root: CAP_SYS_ADMIN)";
-	case -ENODEV: return " (this kernel has no FUSE; try: modprobe fuse)";
-	default: return "";
-	}
-}
-
-int fuse_mount(const char *dir, const struct fuse_mount_opts *o, int *ret_fd)
-{
-	cleanup_fd int target = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct mount_text text;
-
-	if (target < 0)
-		return warn_errno(-errno, "open mount point '%s'", dir);
-	cleanup_fd int fd = -1;
-	int r = device_open(&fd);
-	if (r)
-		return r;
-	mount_text_init(&text, fd, o->source);
-	r = mount_by_fd(target, &text, o);
-	// EPERM too: a container's system call filter may let pass only what is older
-	if (r == -ENOSYS || r == -EPERM) {
-		int e = mount_by_path(target, &text, o);
-
-		r = e && r == -EPERM ? r : e;
-	}
-	if (r)
-		return warn_errno(r, "mount on '%s'%s", dir, mount_hint(r));
-	*ret_fd = steal_fd(&fd);
-	return 0;
-}
+// The fuse_serve() that fuse_beat() and the like are about: there is one in a process that has a
+// ledger.
+static struct {
+	pthread_mutex_t lock; // taken before any lock of struct fuse
+	pthread_cond_t begun;
+	struct fuse_ledger *ledger;
+	struct fuse *fuse; // while it serves
+	bool ended;
+} life = { .lock = PTHREAD_MUTEX_INITIALIZER, .begun = PTHREAD_COND_INITIALIZER };
 
 int fuse_resend(int fd)
 {
@@ -253,8 +137,11 @@ static void fuse_send(
 	struct iovec iov[] = { { &h, sizeof h }, { (void *)(uintptr_t)data, body } };
 
 	h.len = (uint32_t)(sizeof h + body);
-	if (writev(f->fd, iov, body ? 2 : 1) >= 0)
+	if (writev(f->fd, iov, body ? 2 : 1) >= 0) {
+		if (f->ledger)
+			atomic_fetch_add_explicit(&f->ledger->answers, 1, memory_order_relaxed);
 		return;
+	}
 	// ENOENT: aborted meanwhile; ENODEV: unmounted; EPERM: no longer connected
 	if (errno != ENOENT && errno != ENODEV && errno != EPERM)
 		warn_errno(-errno, "fuse: reply to request %llu", (unsigned long long)unique);
@@ -326,12 +213,28 @@ static void later_interrupt(struct fuse *f, struct fuse_later *l)
 	pthread_cond_signal(&f->watch);
 }
 
+// Notes a request before its message is overwritten. What a handler answers later is a READ;
+// extensions that might follow it are left out.
+static void later_note(struct fuse *f, uint32_t i, const struct fuse_request *rq)
+{
+	const struct fuse_in_header *h = (const struct fuse_in_header *)rq->arg - 1;
+	struct fuse_in_header *note = (void *)f->ledger->laters[i].message;
+
+	memcpy(note, h, MIN(h->len, (uint32_t)FUSE_LATER_BYTES));
+	note->len = MIN(h->len, (uint32_t)FUSE_LATER_BYTES);
+	note->total_extlen = 0;
+	atomic_store(&f->ledger->laters[i].unique, rq->unique);
+}
+
 struct fuse_later *fuse_later_new(struct fuse *f, const struct fuse_request *rq)
 {
 	pthread_mutex_lock(&f->lock);
 	uint32_t i;
-	while ((i = later_take(f)) == LATER_NONE)
+	while ((i = later_take(f)) == LATER_NONE) {
+		f->starved++;
 		pthread_cond_wait(&f->freed, &f->lock);
+		f->starved--;
+	}
 	struct fuse_later *l = &f->laters[i];
 	l->buf = f->bufs + (size_t)i * FUSE_IO_MAX;
 	l->fuse = f;
@@ -344,6 +247,8 @@ struct fuse_later *fuse_later_new(struct fuse *f, const struct fuse_request *rq)
 	if (missed_take(f, rq->unique))
 		later_interrupt(f, l);
 	pthread_mutex_unlock(&f->lock);
+	if (f->ledger)
+		later_note(f, i, rq);
 	return l;
 }
 
@@ -377,6 +282,8 @@ void fuse_later_end(struct fuse_later *l, int error, size_t len)
 
 	if (!atomic_exchange(&l->answered, true))
 		fuse_send(f, l->unique, error, l->buf, len);
+	if (f->ledger)
+		atomic_store(&f->ledger->laters[l - f->laters].unique, 0);
 	later_free(f, l);
 }
 
@@ -689,17 +596,41 @@ static void fuse_handle(struct fuse_thread *t, size_t len)
 	fuse_send(t->fuse, rq.unique, r, rp.buf, rp.len);
 }
 
-// Waits for a request and answers it, or starts to. -ENODEV: unmounted; any other -errno: the
-// connection is lost.
+// The request in t->in is answered, or noted as a later one. From the moment at which the kernel
+// has copied the next one there, its length is not 0.
+static void note_none(struct fuse_thread *t)
+{
+	if (!t->since)
+		return;
+	((struct fuse_in_header *)t->in)->len = 0;
+	atomic_store(t->since, 0);
+}
+
+static void note_one(struct fuse_thread *t)
+{
+	struct fuse_ledger *l = t->fuse->ledger;
+
+	if (!l)
+		return;
+	atomic_store(t->since, atomic_load(&l->beats) + 1);
+	atomic_fetch_add_explicit(&l->requests, 1, memory_order_relaxed);
+}
+
+// Waits for a request and answers it, or starts to. -ENODEV: unmounted; -ECANCELED: stopped; any
+// other -errno: the connection is lost.
 static int fuse_step(struct fuse_thread *t)
 {
 	struct pollfd p = { .fd = t->fuse->fd, .events = POLLIN };
 
 	for (;;) {
-		ssize_t n = read(t->fuse->fd, t->in, sizeof t->in);
+		if (atomic_load(&t->fuse->stopping))
+			return -ECANCELED;
+		ssize_t n = read(t->fuse->fd, t->in, FUSE_REQUEST_MAX);
 
 		if (n > 0) {
+			note_one(t);
 			fuse_handle(t, (size_t)n);
+			note_none(t);
 			return t->fuse->init_error;
 		}
 		if (n == 0)
@@ -716,15 +647,30 @@ static void *serve(void *arg)
 {
 	struct fuse_thread *t = arg;
 
-	do
+	while (t->result == 0)
 		t->result = fuse_step(t);
-	while (t->result == 0);
+	atomic_fetch_sub(&t->fuse->reading, 1);
 	return NULL;
+}
+
+// With a ledger, fuse_stop() must be able to end its read(2).
+static void enter(struct fuse_thread *t)
+{
+	sigset_t wake;
+
+	atomic_fetch_add(&t->fuse->reading, 1);
+	t->tid = (pid_t)syscall(SYS_gettid);
+	if (!t->fuse->ledger)
+		return;
+	sigemptyset(&wake);
+	sigaddset(&wake, WAKE_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
 }
 
 static void *reader_thread(void *arg)
 {
 	prctl(PR_SET_NAME, "fuse-read");
+	enter(arg);
 	return serve(arg);
 }
 
@@ -752,9 +698,12 @@ static int run_threads(struct fuse *f)
 {
 	struct fuse_thread *t = f->threads;
 	unsigned started = 1;
+
+	enter(&t[0]);
+	f->started = started;
 	int r = t[0].result = fuse_step(&t[0]);
 
-	for (; r == 0 && started < f->thread_count; started++) {
+	for (; r == 0 && started < f->thread_count; f->started = ++started) {
 		int e = start_thread(&t[started].id, reader_thread, &t[started]);
 
 		if (e) {
@@ -762,13 +711,12 @@ static int run_threads(struct fuse *f)
 			break;
 		}
 	}
-	if (r == 0)
-		serve(&t[0]);
+	serve(&t[0]);
 	for (unsigned i = 1; i < started; i++)
 		pthread_join(t[i].id, NULL);
 	// an abort or unmount ends all of them by the same error
 	r = t[0].result;
-	if (r != -ENODEV && r != f->init_error)
+	if (r != -ENODEV && r != -ECANCELED && r != f->init_error)
 		warn_errno(r, "fuse: connection lost");
 	return r == -ENODEV ? 0 : r;
 }
@@ -799,12 +747,22 @@ static void fuse_fini(struct fuse *f)
 	pthread_mutex_destroy(&f->lock);
 }
 
+// A thread that is being killed may still take a request. If the page for it is not there, the kernel cannot get one for a dying
+// process, and the request fails (fuse_dev_do_read: EIO); if it is, the request waits for the successor.
+static void settle_in(struct fuse_thread *t)
+{
+	if (mlock(t->in, FUSE_REQUEST_MAX))
+		debug("mlock: %s", strerror(errno));
+	for (volatile uint8_t *p = t->in; p < t->in + FUSE_REQUEST_MAX; p += 64)
+		*p = 0;
+}
+
 // Needs fuse_fini() also when it has failed.
 static int fuse_init(struct fuse *f, int fd, const struct fuse_fs *fs, unsigned threads)
 {
 	pthread_condattr_t attr;
 
-	*f = (struct fuse){ .fd = fd, .fs = fs, .thread_count = threads };
+	*f = (struct fuse){ .fd = fd, .fs = fs, .thread_count = threads, .ledger = life.ledger };
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->freed, NULL);
 	pthread_condattr_init(&attr);
@@ -815,17 +773,163 @@ static int fuse_init(struct fuse *f, int fd, const struct fuse_fs *fs, unsigned 
 	int r = f->threads ? laters_init(f) : -ENOMEM;
 	for (unsigned i = 0; r == 0 && i < threads; i++) {
 		f->threads[i].fuse = f;
+		f->threads[i].in = f->ledger ? f->ledger->threads[i].in : f->threads[i].own_in;
+		f->threads[i].since = f->ledger ? &f->ledger->threads[i].since : NULL;
+		settle_in(&f->threads[i]);
 		f->threads[i].out = f->bufs + ((size_t)f->laters_max + i) * FUSE_IO_MAX;
 	}
 	return r;
 }
+
+// ---- life: stopping, signs of it, taking over ----
+
+static void wake(int sig)
+{
+	(void)sig; // read(2) returns EINTR, that is all
+}
+
+static void life_begin(struct fuse *f)
+{
+	struct sigaction sa = { .sa_handler = wake };
+
+	if (!f->ledger)
+		return;
+	f->ledger->version = FUSE_LEDGER_VERSION;
+	sigaction(WAKE_SIGNAL, &sa, NULL);
+	pthread_mutex_lock(&life.lock);
+	life.fuse = f;
+	pthread_cond_broadcast(&life.begun);
+	pthread_mutex_unlock(&life.lock);
+}
+
+static void life_end(struct fuse *f)
+{
+	if (!f->ledger)
+		return;
+	pthread_mutex_lock(&life.lock);
+	life.fuse = NULL;
+	life.ended = true;
+	pthread_cond_broadcast(&life.begun);
+	pthread_mutex_unlock(&life.lock);
+}
+
+// The lock is held when it returns.
+static struct fuse *life_lock(void)
+{
+	pthread_mutex_lock(&life.lock);
+	while (!life.fuse && !life.ended)
+		pthread_cond_wait(&life.begun, &life.lock);
+	return life.fuse;
+}
+
+void fuse_ledger_use(struct fuse_ledger *l)
+{
+	life.ledger = l;
+}
+
+// All threads have been at the same request for long, and not because the table of later ones is
+// full, which the network may be the reason for. Taking the locks is a part of the proof.
+static bool all_stuck(struct fuse *f)
+{
+	uint64_t now = atomic_load(&f->ledger->beats);
+	unsigned stuck = 0;
+
+	for (unsigned i = 0; i < f->started; i++) {
+		uint64_t since = atomic_load(f->threads[i].since);
+
+		stuck += since && now + 1 - since > STUCK_BEATS;
+	}
+	pthread_mutex_lock(&f->lock);
+	bool starved = f->starved;
+	pthread_mutex_unlock(&f->lock);
+	return stuck && stuck == f->started && !starved;
+}
+
+void fuse_beat(void)
+{
+	pthread_mutex_lock(&life.lock);
+	if (life.ledger && !(life.fuse && all_stuck(life.fuse)))
+		atomic_fetch_add(&life.ledger->beats, 1);
+	pthread_mutex_unlock(&life.lock);
+}
+
+// A signal that comes just before read(2) is lost, so it is sent until all have heard it.
+int fuse_stop(void)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	struct fuse *f = life_lock();
+
+	if (f) {
+		atomic_store(&f->stopping, true);
+		while (f->reading) {
+			for (unsigned i = 0; i < f->started; i++)
+				syscall(SYS_tgkill, getpid(), f->threads[i].tid, WAKE_SIGNAL);
+			nanosleep(&pause, NULL);
+		}
+	}
+	pthread_mutex_unlock(&life.lock);
+	return f ? 0 : -ENODEV;
+}
+
+static void replay_one(struct fuse_thread *t, const void *message, size_t room)
+{
+	uint32_t len = ((const struct fuse_in_header *)message)->len;
+
+	if (len < sizeof(struct fuse_in_header) || len > room)
+		return;
+	memcpy(t->in, message, len);
+	fuse_handle(t, len);
+}
+
+// Requests that have been answered after all are answered twice; the kernel refuses the second
+// answer.
+static int replay(struct fuse *f, const struct fuse_ledger *dead)
+{
+	struct fuse_thread *t = calloc(1, sizeof *t);
+	void *out = mmap(NULL, FUSE_IO_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (t && out != MAP_FAILED) {
+		t->fuse = f;
+		t->in = t->own_in;
+		t->out = out;
+		for (size_t i = 0; i < FUSE_THREADS_MAX; i++)
+			replay_one(t, dead->threads[i].in, FUSE_REQUEST_MAX);
+		for (size_t i = 0; i < FUSE_LATERS_MAX; i++)
+			if (dead->laters[i].unique)
+				replay_one(t, dead->laters[i].message, FUSE_LATER_BYTES);
+	}
+	bool failed = !t || out == MAP_FAILED;
+	if (out != MAP_FAILED)
+		munmap(out, FUSE_IO_MAX);
+	free(t);
+	return failed ? -ENOMEM : 0;
+}
+
+int fuse_take_over(const struct fuse_ledger *dead, bool no_resend)
+{
+	struct fuse *f = life_lock();
+	int r = !f ? -ENODEV : no_resend ? -EINVAL : fuse_resend(f->fd);
+
+	if (f && r == -EINVAL)
+		r = dead->version == FUSE_LEDGER_VERSION || !dead->version ? replay(f, dead) : -EPROTO;
+	pthread_mutex_unlock(&life.lock);
+	return r;
+}
+
+// ---- the server ----
 
 int fuse_serve(int fd, const struct fuse_fs *fs, unsigned threads)
 {
 	struct fuse f;
 	int r = fuse_init(&f, fd, fs, MIN(MAX(threads, 1u), (unsigned)THREADS_MAX));
 
-	r = r ? warn_errno(r, "fuse: reserve buffers") : fuse_run(&f);
+	if (r == 0) {
+		life_begin(&f);
+		r = fuse_run(&f);
+		life_end(&f);
+	} else {
+		warn_errno(r, "fuse: reserve buffers");
+	}
 	fuse_fini(&f);
 	return r;
 }

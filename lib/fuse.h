@@ -31,6 +31,9 @@ struct fuse_mount_opts {
 // *ret_fd. The INIT request is answered by fuse_serve. -errno logged with the remedy (no
 // /dev/fuse, no privilege, ...).
 int fuse_mount(const char *dir, const struct fuse_mount_opts *o, int *ret_fd) must_check;
+// The same, but mounted nowhere: *ret_mnt is the detached mount, for move_mount(2). -ENOSYS
+// (before Linux 5.2, silent) and -EPERM (silent): only fuse_mount may work.
+int fuse_mount_detached(const struct fuse_mount_opts *o, int *ret_fd, int *ret_mnt) must_check;
 
 // A checked request. The pointers are into the message.
 struct fuse_request {
@@ -92,6 +95,40 @@ void fuse_later_end(struct fuse_later *l, int error, size_t len);
 // FUSE_NOTIFY_RESEND by fuse_resend() first). `threads` of them read requests, the caller's
 // included. Returns when all have ended and no reply is outstanding.
 int fuse_serve(int fd, const struct fuse_fs *fs, unsigned threads) must_check;
+
+// ---- what outlives a serving process ----
+// Zeroed memory that is shared with whoever watches the process and starts its successor: signs
+// of life, and each request that has been read and not yet answered. The first fields are for
+// the watcher; only a process of the same version reads the rest.
+#define FUSE_LEDGER_VERSION 1
+#define FUSE_THREADS_MAX 64
+#define FUSE_LATER_BYTES 80 // READ: the header and its struct
+
+struct fuse_ledger {
+	_Atomic uint64_t beats;	   // moves while some thread is able to take requests
+	_Atomic uint64_t requests; // read
+	_Atomic uint64_t answers;
+	_Atomic uint32_t version;
+	struct {
+		_Atomic uint64_t since; // the beat since which it works at a request; 0: it waits
+		_Alignas(64) uint8_t in[FUSE_REQUEST_MAX]; // the request; length 0: none
+	} threads[FUSE_THREADS_MAX];
+	struct {
+		_Atomic uint64_t unique; // 0: free
+		uint8_t message[FUSE_LATER_BYTES];
+	} laters[FUSE_LATERS_MAX];
+};
+
+// These are for the one fuse_serve() that this process calls after fuse_ledger_use(). The others
+// wait for it to begin; -ENODEV when it has ended.
+void fuse_ledger_use(struct fuse_ledger *l);
+// To be called a few times a second; a beat, if it is true that some thread is able to work.
+void fuse_beat(void);
+// Has its threads read no more; returns when none does. fuse_serve() then ends, with -ECANCELED,
+// as soon as all that was read is answered.
+int fuse_stop(void) must_check;
+// Answers what the dead owner of a ledger has left: by the kernel (fuse_resend), else from there.
+int fuse_take_over(const struct fuse_ledger *dead, bool no_resend) must_check;
 
 // Has the kernel queue again what a dead process had read from fd but not answered (Linux 6.9,
 // 760eac73f9f6 "fuse: Introduce a new notification type for resend pending requests"). 0; -EINVAL

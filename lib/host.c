@@ -60,8 +60,9 @@ static int find_image(struct host_image *h, const struct ref *ref, const struct 
 		return repo_open(ref, &o->net, false, &h->repo);
 	}
 	r = open_remote(h, ref, o);
+	h->fresh = !r;
 	if (!r)
-		return remember(h);
+		return 0;
 	repo_close(h->repo);
 	h->repo = NULL;
 	// the answer "no such image", or a bad one, is an answer; silence is not
@@ -160,6 +161,7 @@ static int open_accelerated(struct host_image *h)
 		return r;
 	}
 	h->ix = ix;
+	h->index = h->img->accel->index_digest;
 	h->form = "accelerated";
 	return 0;
 }
@@ -178,6 +180,7 @@ static int open_pulled(struct host_image *h)
 	if (r)
 		return r;
 	original = index_original(h->ix);
+	h->index = d;
 	if (digest_equal(&original, &h->img->man.digest))
 		return 0;
 	index_free(h->ix);
@@ -201,7 +204,23 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 	if (h->offline)
 		return warn_errno(-ENODATA, "%s has not been pulled and the registry cannot be asked", h->name);
 	h->img->repo = h->repo;
-	return plain_pull(h->store, h->img, o->threads, &h->ix);
+	r = plain_pull(h->store, h->img, o->threads, &h->ix);
+	return r ? r : store_local_index(h->store, &h->img->man.digest, &h->index);
+}
+
+// The index names its blobs; where there is a manifest, match_index() has compared the two.
+static void list_data(struct host_image *h)
+{
+	uint32_t n = index_spaces(h->ix), blobs = 0;
+
+	h->data = xcalloc(n, sizeof *h->data);
+	for (uint32_t i = 0; i < n; i++) {
+		struct space_view sp;
+
+		index_space(h->ix, i, &sp);
+		if (sp.has_blob)
+			h->data[blobs++] = (struct desc){ .digest = sp.blob, .size = sp.blob_size };
+	}
 }
 
 // References to registries are names as the image-spec has them; a path is not, and a relative one would mean another place
@@ -237,6 +256,54 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 		r = find_image(h, &ref, o);
 	if (!r)
 		r = open_index(h, o);
+	// what turned out bad is not remembered
+	if (!r && h->fresh)
+		r = remember(h);
+	ref_fini(&ref);
+	if (r) {
+		host_close(h);
+		return r;
+	}
+	if (h->ix)
+		list_data(h);
+	*ret = h;
+	return 0;
+}
+
+static int open_known(struct host_image *h, const struct ref *ref, bool accelerated, const struct host_opts *o)
+{
+	cleanup_free char *p = NULL;
+	char str[DIGEST_STR_LEN];
+	size_t n;
+	int r = store_open(o->root, &h->store);
+
+	if (r)
+		return r;
+	r = store_get(h->store, &h->index, FMT_INDEX_PACKED_MAX, &p, &n);
+	if (r)
+		return warn_errno(r, "%s: index %s in the store %s", h->name, digest_str(&h->index, str), log_quote(h->store->path));
+	r = index_unpack(p, n, h->name, &h->ix);
+	if (r)
+		return r;
+	list_data(h);
+	return accelerated ? repo_open(ref, &o->net, false, &h->repo) : 0;
+}
+
+int host_open_index(const char *reference, const struct digest *index, bool accelerated, const struct host_opts *o,
+		    struct host_image **ret)
+{
+	struct host_image *h = xcalloc(1, sizeof *h);
+	struct ref ref;
+	int r = ref_parse(reference, &ref);
+
+	if (r) {
+		free(h);
+		return r;
+	}
+	h->name = ref_str(&ref);
+	h->index = *index;
+	h->form = accelerated ? "accelerated" : "original";
+	r = open_known(h, &ref, accelerated, o);
 	ref_fini(&ref);
 	if (r) {
 		host_close(h);
@@ -249,8 +316,8 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 int host_start(struct host_image *h)
 {
 	bool accel = !strcmp(h->form, "accelerated");
-	struct lazy_conf conf = { .ix = h->ix, .store = h->store, .repo = accel ? h->repo : NULL,
-				  .data = accel ? h->img->accel->data : NULL };
+	struct lazy_conf conf = { .ix = h->ix, .store = h->store, .repo = accel ? h->repo : NULL, .data = h->data,
+				  .deadline_ns = h->deadline_ns };
 
 	info("%s: the %s form is used", h->name, h->form);
 	return lazy_open(&conf, &h->lz);
@@ -260,13 +327,17 @@ void host_close(struct host_image *h)
 {
 	if (!h)
 		return;
-	if (h->lz && lazy_damaged(h->lz))
-		store_forget_local_index(h->store, &h->img->man.digest);
+	if (h->lz && lazy_damaged(h->lz)) {
+		struct digest original = index_original(h->ix);
+
+		store_forget_local_index(h->store, &original);
+	}
 	lazy_close(h->lz);
 	index_free(h->ix);
 	image_free(h->img);
 	repo_close(h->repo);
 	store_close(h->store);
+	free(h->data);
 	free(h->name);
 	free(h->key);
 	free(h);

@@ -23,10 +23,14 @@ struct host_image {
 	struct repo *repo;		// where it comes from; NULL: the store alone knows it
 	struct image *img;		// its manifests and config
 	struct index *ix;
+	struct digest index;		// the packed index in the store
+	struct desc *data;		// the blobs of the index's spaces that have one, in order
+	uint64_t deadline_ns;		// for host_start: struct lazy_conf's
 	struct lazy *lz;		// after host_start
 	char *name;			// as given, completed: "docker.io/library/alpine:3"
 	char *key;			// its name in the store's index.json
 	const char *form;		// "accelerated", "original"
+	bool fresh;			// the registry was asked
 	bool offline;			// the registry could not be asked; the store's state is used
 };
 
@@ -34,7 +38,11 @@ struct host_image {
 // config are kept in the store. An image without an accelerated form is pulled whole, into the same shape. A broken accelerated
 // form is warned of and the original is used. -errno logged.
 int host_open(const char *reference, const struct host_opts *o, struct host_image **ret) must_check;
-// Starts the demand engine: h->lz. Until here the process has no threads, so that a server can be forked off. -errno logged.
+// The image of an index that the store has: nobody is asked and no manifest is read, so img is NULL. For processes that serve what
+// another has opened. With `accelerated`, missing data will be asked for at the reference's repository. -errno logged.
+int host_open_index(const char *reference, const struct digest *index, bool accelerated, const struct host_opts *o,
+		    struct host_image **ret) must_check;
+// Starts the demand engine: h->lz. Until here the process has no threads. -errno logged.
 int host_start(struct host_image *h) must_check;
 void host_close(struct host_image *h);
 

@@ -190,7 +190,7 @@ bool http_try_again(struct http *h, struct http_backoff *b, int retry_after)
 	uint64_t ns = (ms / 2 + dice % (ms / 2 + 1)) * 1000000;
 
 	if (retry_after >= 0) {
-		ns = MAX(ns, (uint64_t)retry_after * NS_PER_SEC);
+		ns = MAX(ns, (uint64_t)retry_after * NS_PER_SEC + dice % NS_PER_SEC);
 		h->quiet_until = now_ns() + (uint64_t)retry_after * NS_PER_SEC;
 	}
 	retries++;

@@ -14,10 +14,22 @@
 
 // ---- platforms ----
 
+// One part of "os/arch/variant": *s is left behind it.
+static bool take_part(const char **s, char out[static 32])
+{
+	size_t n = strspn(*s, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+
+	if (!n || n > 31 || **s == '.')
+		return false;
+	memcpy(out, *s, n);
+	out[n] = 0;
+	*s += n;
+	return true;
+}
+
 int platform_parse(const char *s, struct platform *ret)
 {
 	struct platform p = { "linux", "", "" };
-	char rest[8];
 
 	if (!s) {
 		struct utsname u;
@@ -32,16 +44,13 @@ int platform_parse(const char *s, struct platform *ret)
 				snprintf(p.arch, sizeof p.arch, "%s", names[i][1]);
 				snprintf(p.variant, sizeof p.variant, "%s", names[i][2]);
 			}
-	} else if (!strchr(s, '/')) {
-		if (sscanf(s, "%31[a-z0-9_]%7s", p.arch, rest) != 1)
-			return warn_errno(-EINVAL, "platform %s is not OS/ARCH[/VARIANT]", log_quote(s));
 	} else {
-		int n = sscanf(s, "%31[a-z0-9_]/%31[a-z0-9_]/%31[a-z0-9_.]%7s", p.os, p.arch, p.variant, rest);
+		const char *at = s;
+		bool good = !strchr(s, '/') || (take_part(&at, p.os) && *at++ == '/');
 
-		if (n != 2 && n != 3)
+		good = good && take_part(&at, p.arch) && (!*at || (*at++ == '/' && take_part(&at, p.variant))) && !*at;
+		if (!good)
 			return warn_errno(-EINVAL, "platform %s is not OS/ARCH[/VARIANT]", log_quote(s));
-		if (n == 2)
-			p.variant[0] = 0;
 	}
 	if (!strcmp(p.arch, "x86_64"))
 		snprintf(p.arch, sizeof p.arch, "amd64");
@@ -172,7 +181,7 @@ static int read_strings(struct image *img, yyjson_val *cfg, const char *key, cha
 	yyjson_arr_iter it;
 
 	if (!arr)
-		return 0;
+		return json_get(cfg, key) ? warn_errno(-EBADMSG, "%s: config's %s is no list", img->repo->name, key) : 0;
 	if (yyjson_arr_size(arr) > CONFIG_STRINGS_MAX)
 		return warn_errno(-EBADMSG, "%s: config's %s has too many values", img->repo->name, key);
 	*ret = xcalloc(yyjson_arr_size(arr) + 1, sizeof **ret);
@@ -191,10 +200,13 @@ static int read_strings(struct image *img, yyjson_val *cfg, const char *key, cha
 
 static int read_diff_ids(struct image *img, yyjson_val *root)
 {
+	const char *type = json_str(json_obj(root, "rootfs"), "type");
 	yyjson_val *arr = json_arr(json_obj(root, "rootfs"), "diff_ids"), *v;
 	yyjson_arr_iter it;
 	uint32_t i = 0;
 
+	if (type && strcmp(type, "layers"))
+		return warn_errno(-EBADMSG, "%s: config: rootfs.type %s is not known", img->repo->name, log_quote(type));
 	if (!arr || yyjson_arr_size(arr) != img->n_layers)
 		return warn_errno(-EBADMSG, "%s: the config lists %zu layers, the manifest %u", img->repo->name,
 				  arr ? yyjson_arr_size(arr) : 0, img->n_layers);
@@ -208,19 +220,48 @@ static int read_diff_ids(struct image *img, yyjson_val *root)
 	return 0;
 }
 
-static char *dup_str(yyjson_val *v, const char *key)
+// A member that is no string must not pass for a missing one: no "User" means root.
+static int dup_str(struct image *img, yyjson_val *v, const char *key, char **ret)
 {
-	const char *s = json_str(v, key);
+	const char *s;
+	int r = json_get_str(v, key, &s);
 
-	return s && *s ? xstrdup(s) : NULL;
+	if (r == -EBADMSG)
+		return warn_errno(r, "%s: config's %s is no proper string", img->repo->name, key);
+	if (!r && *s)
+		*ret = xstrdup(s);
+	return 0;
+}
+
+static int read_settings(struct image *img, yyjson_val *root)
+{
+	struct image_config *c = &img->config;
+	yyjson_val *cfg = json_obj(root, "config");
+	size_t budget = ARGS_MAX;
+	int r;
+
+	if (!cfg && json_get(root, "config"))
+		return warn_errno(-EBADMSG, "%s: config's config is no object", img->repo->name);
+	r = dup_str(img, cfg, "User", &c->user);
+	if (!r)
+		r = dup_str(img, cfg, "WorkingDir", &c->workdir);
+	if (!r)
+		r = dup_str(img, cfg, "StopSignal", &c->stop_signal);
+	if (!r)
+		r = dup_str(img, root, "created", &c->created);
+	if (!r)
+		r = read_strings(img, cfg, "Entrypoint", &c->entrypoint, &c->n_entrypoint, &budget);
+	if (!r)
+		r = read_strings(img, cfg, "Cmd", &c->cmd, &c->n_cmd, &budget);
+	if (!r)
+		r = read_strings(img, cfg, "Env", &c->env, &c->n_env, &budget);
+	return r;
 }
 
 static int read_config(struct image *img)
 {
 	cleanup_json yyjson_doc *doc = NULL;
-	struct image_config *c = &img->config;
-	size_t budget = ARGS_MAX;
-	yyjson_val *root, *cfg;
+	yyjson_val *root;
 	int r = repo_read_blob(img->repo, &img->config_desc, CONFIG_MAX, &img->config_json);
 
 	if (r)
@@ -230,20 +271,9 @@ static int read_config(struct image *img)
 	if (r)
 		return r;
 	root = json_root(doc);
-	cfg = json_obj(root, "config");
-	platform_read(root, &c->platform);
-	c->user = dup_str(cfg, "User");
-	c->workdir = dup_str(cfg, "WorkingDir");
-	c->stop_signal = dup_str(cfg, "StopSignal");
-	c->created = dup_str(root, "created");
+	platform_read(root, &img->config.platform);
 	r = read_diff_ids(img, root);
-	if (!r)
-		r = read_strings(img, cfg, "Entrypoint", &c->entrypoint, &c->n_entrypoint, &budget);
-	if (!r)
-		r = read_strings(img, cfg, "Cmd", &c->cmd, &c->n_cmd, &budget);
-	if (!r)
-		r = read_strings(img, cfg, "Env", &c->env, &c->n_env, &budget);
-	return r;
+	return r ? r : read_settings(img, root);
 }
 
 // ---- the accelerated manifest ----
@@ -325,35 +355,13 @@ static int accel_parse(const char *where, struct accel *a, struct digest *ret_su
 	return r ? r : read_data(where, layers, a);
 }
 
-// Reads the accelerated manifest `digest` and proves that it belongs to img's original.
-static int accel_open(struct image *img, const char *digest)
-{
-	struct accel *a = xcalloc(1, sizeof *a);
-	struct digest subject, config;
-	int r = repo_get_manifest(img->repo, digest, &a->man);
-
-	if (r == -ENOENT)
-		warn_errno(r, "%s: accelerated manifest %s", img->repo->name, digest);
-	if (!r)
-		r = accel_parse(img->repo->name, a, &subject, &config);
-	if (!r && (!digest_equal(&subject, &img->man.digest) || !digest_equal(&config, &img->config_desc.digest) ||
-		   a->n_data > img->n_layers))
-		r = warn_errno(-EBADMSG, "%s: accelerated manifest %s was made from another image", img->repo->name, digest);
-	if (r) {
-		accel_free(a);
-		return r;
-	}
-	img->accel = a;
-	return 0;
-}
-
 // ---- indexes ----
 
 struct entry {
 	char digest[DIGEST_STR_LEN];		// "" = none
+	uint64_t size;
 	char media_type[128];
 	struct platform platform;
-	unsigned count;
 };
 
 const char *image_entry_original(yyjson_val *v)
@@ -394,6 +402,7 @@ static int find_entry(struct image *img, yyjson_val *root, const struct platform
 		if (r)
 			return r;
 		ret->platform = p;
+		ret->size = d.size;
 		digest_str(&d.digest, ret->digest);
 		return 0;
 	}
@@ -422,10 +431,10 @@ static int find_accel(struct image *img, yyjson_val *root, struct entry *ret)
 		if (r)
 			return r;
 		digest_str(&d.digest, digest);
-		if (ret->count && strcmp(digest, ret->digest))
+		if (*ret->digest && strcmp(digest, ret->digest))
 			return warn_errno(-EBADMSG, "%s: the index has two accelerated forms of one image", img->repo->name);
 		memcpy(ret->digest, digest, sizeof digest);
-		ret->count++;
+		ret->size = d.size;
 	}
 	return 0;
 }
@@ -455,6 +464,42 @@ static int get_manifest(struct repo *repo, const char *ref, struct manifest *ret
 	return r;
 }
 
+// The manifest that an entry of an index describes, as it describes it.
+static int get_described(struct repo *repo, const struct entry *e, struct manifest *ret)
+{
+	int r = get_manifest(repo, e->digest, ret);
+
+	if (r)
+		return r;
+	if (ret->len != e->size)
+		return warn_errno(-EBADMSG, "%s: manifest %s has %zu bytes, but the index says %llu", repo->name, e->digest, ret->len,
+				  (unsigned long long)e->size);
+	if (*e->media_type && strcmp(e->media_type, ret->media_type))
+		return warn_errno(-EBADMSG, "%s: manifest %s is of type %s, but the index says %s", repo->name, e->digest,
+				  log_quote(ret->media_type), log_quote(e->media_type));
+	return 0;
+}
+
+// Reads the accelerated manifest and proves that it belongs to img's original.
+static int accel_open(struct image *img, const struct entry *e)
+{
+	struct accel *a = xcalloc(1, sizeof *a);
+	struct digest subject, config;
+	int r = get_described(img->repo, e, &a->man);
+
+	if (!r)
+		r = accel_parse(img->repo->name, a, &subject, &config);
+	if (!r && (!digest_equal(&subject, &img->man.digest) || !digest_equal(&config, &img->config_desc.digest) ||
+		   a->n_data > img->n_layers))
+		r = warn_errno(-EBADMSG, "%s: accelerated manifest %s was made from another image", img->repo->name, e->digest);
+	if (r) {
+		accel_free(a);
+		return r;
+	}
+	img->accel = a;
+	return 0;
+}
+
 static int no_platform(struct image *img, yyjson_val *root, const struct platform *want)
 {
 	cleanup_buf struct buf has = { 0 };
@@ -464,6 +509,12 @@ static int no_platform(struct image *img, yyjson_val *root, const struct platfor
 	warn("%s has no image for %s; it has %s (--platform chooses)", img->repo->name, platform_str(want, s),
 	     has.len ? log_quote(buf_str(&has)) : "none");
 	return -ENOENT;
+}
+
+static int leave_accel(const struct image *img)
+{
+	warn("%s: the accelerated form is not usable; the original is used", img->repo->name);
+	return 0;
 }
 
 // An index: chooses the original and, when wanted, its accelerated form.
@@ -479,7 +530,7 @@ static int open_index(struct image *img, const struct platform *want, enum image
 		return r;
 	if (!*e.digest)
 		return no_platform(img, json_root(doc), want);
-	r = get_manifest(img->repo, e.digest, &img->man);
+	r = get_described(img->repo, &e, &img->man);
 	if (r)
 		return r;
 	if (media_type_is_index(img->man.media_type))
@@ -492,12 +543,8 @@ static int open_index(struct image *img, const struct platform *want, enum image
 		return r;
 	r = find_accel(img, json_root(doc), &ours);
 	if (!r && *ours.digest)
-		r = accel_open(img, ours.digest);
-	if (r && accel == IMAGE_ANY) {
-		warn("%s: the accelerated form is not usable; the original is used", img->repo->name);
-		return 0;
-	}
-	return r;
+		r = accel_open(img, &ours);
+	return r && accel == IMAGE_ANY ? leave_accel(img) : r;
 }
 
 // A single manifest: the original, or an accelerated one, whose subject then is the original.
@@ -505,6 +552,7 @@ static int open_single(struct image *img, enum image_want want)
 {
 	cleanup_json yyjson_doc *doc = NULL;
 	struct manifest *top = &img->top;
+	struct entry ours = { 0 };
 	const char *type, *subject;
 	int r = json_parse(top->bytes, top->len, img->repo->name, &doc);
 
@@ -518,12 +566,12 @@ static int open_single(struct image *img, enum image_want want)
 			r = read_manifest(img);
 		if (!r)
 			r = read_config(img);
-		if (!r && want != IMAGE_ORIGINAL) {
-			char digest[DIGEST_STR_LEN];
-
-			r = accel_open(img, digest_str(&top->digest, digest));
-		}
-		return r;
+		if (r || want == IMAGE_ORIGINAL)
+			return r;
+		ours.size = top->len;
+		digest_str(&top->digest, ours.digest);
+		r = accel_open(img, &ours);
+		return r && want == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	img->man = *top;
 	img->man.ref_name = NULL;

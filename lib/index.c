@@ -152,7 +152,7 @@ static int check_space(struct index *ix, uint32_t s, uint32_t *chunk)
 	}
 	if (block != sp->blocks || off != sp->blob_size)
 		return corrupt(ix, "data space is longer or shorter than its chunks", s);
-	return 0;
+	return has_blob && !off ? corrupt(ix, "data space with an empty blob", s) : 0;
 }
 
 static int check_spaces(struct index *ix)
@@ -249,12 +249,12 @@ static int check_xattrs(struct index *ix)
 		return 0;
 	ix->n_xattrs = get_le32(ix->xattrs);
 	at = 4 + 4 * ((uint64_t)ix->n_xattrs + 1);
-	if (at > ix->xattrs_len || xattr_set_off(ix, 0) != at || xattr_set_off(ix, ix->n_xattrs) != ix->xattrs_len)
+	if (!ix->n_xattrs || at > ix->xattrs_len || xattr_set_off(ix, 0) != at || xattr_set_off(ix, ix->n_xattrs) != ix->xattrs_len)
 		return corrupt(ix, "xattr table", ix->n_xattrs);
 	for (uint32_t s = 0; s < ix->n_xattrs && !r; s++) {
 		uint32_t from = xattr_set_off(ix, s), to = xattr_set_off(ix, s + 1);
 
-		if (to > ix->xattrs_len || from % 4)
+		if (to > ix->xattrs_len)
 			return corrupt(ix, "xattr table", s);
 		r = check_xattr_set(ix, s, from, to);
 	}

@@ -76,7 +76,6 @@ int index_unpack(const void *p, size_t n, const char *name, struct index **ret)
 {
 	cleanup_free void *plain = NULL;
 	struct fmt_packed h;
-	size_t got;
 	int r;
 
 	if (n < sizeof h || n > FMT_INDEX_PACKED_MAX)
@@ -90,10 +89,10 @@ int index_unpack(const void *p, size_t n, const char *name, struct index **ret)
 	plain = malloc(h.plain_len);
 	if (!plain)
 		return warn_errno(-ENOMEM, "index of %s", log_quote(name));
-	got = ZSTD_decompress(plain, h.plain_len, (const uint8_t *)p + sizeof h, n - sizeof h);
-	if (ZSTD_isError(got) || got != h.plain_len)
-		return warn_errno(-EBADMSG, "index of %s is corrupt: %s", log_quote(name),
-				  ZSTD_isError(got) ? ZSTD_getErrorName(got) : "too short");
+	r = chunk_decode(CODEC_ZSTD, (const uint8_t *)p + sizeof h, n - sizeof h, plain, h.plain_len);
+	if (r)
+		return warn_errno(r, "index of %s is corrupt: it is not one zstd frame of %llu bytes", log_quote(name),
+				  (unsigned long long)h.plain_len);
 	r = index_open(plain, h.plain_len, name, ret);
 	if (!r)
 		plain = NULL;	// taken over

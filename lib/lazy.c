@@ -2,14 +2,17 @@
 //
 // Threads: callers of lazy_read (FUSE threads, the fill) and conf.threads workers. A caller copies what is here and leaves the rest
 // in the queue; a worker takes the head of the queue and its neighbours, tries the disk, then the network, and hands
-// the bytes to all who wait. `lock` guards state transitions to and from FLIGHT, the waiters, both queues and every
-// pending request's left and error. A chunk in state OK stays OK: readers test that without the lock.
+// the bytes to all who wait. `lock` guards state transitions to and from FLIGHT, the waiters, the queues, all of the fill, and every
+// pending request's left and error. A chunk in state OK stays OK: readers test that without the lock. Chunks that the store has, but that
+// were not used yet in this process's life, have a queue and a thread of their own, so that they never wait behind the network. With a
+// deadline, one more thread fails what has waited too long.
 // Lock order: none other is taken under `lock`.
 // SPDX-License-Identifier: Apache-2.0
 #include "lazy.h"
 
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "format.h"
 #include "log.h"
@@ -19,6 +22,12 @@
 #define THREADS 4
 #define JOIN_BYTES (1u << 20)		// compressed bytes that one request fetches for readers ...
 #define JOIN_BYTES_FILL (4u << 20)	// ... and for the fill
+#define AGAIN_MS 250			// until the registry is asked again for what a reader waits for
+#define EXPIRE_MS 100
+// A kernel whose read-ahead has failed asks at once, in other ways, for what is needed: its reader has waited already. So what comes
+// directly after a failure for lack of time fails soon, for at most HURRY_MAX_MS.
+#define HURRY_MS 100
+#define HURRY_MAX_MS 1000
 #define CHUNKS_PER_READ (LAZY_READ_MAX / BLOCK_BYTES + 1)
 
 enum state { ST_NONE, ST_FLIGHT, ST_OK };
@@ -45,17 +54,21 @@ struct lazy {
 	uint32_t n_spaces;
 	_Atomic uint8_t *state;
 	struct waiter **waiters;
+	bool *awaited;			// by lazy_fetch_all
 	size_t plain_max;		// bytes of the largest stored chunk
 	pthread_t *workers;
 	unsigned n_workers;
 	pthread_mutex_t lock;
-	pthread_cond_t work;
-	struct queue demand, fill;
+	pthread_cond_t work, near;	// for the workers; for the one that serves `local` alone
+	pthread_cond_t expiry;
+	struct queue local, demand, fill;
+	size_t waiting;			// waiters
+	uint64_t late, later;		// when readers had last waited in vain: all their time; or in a hurry
 	bool stop;
 	_Atomic bool no_cache_said, damaged;
 	// of lazy_fetch_all
 	pthread_cond_t filled;
-	size_t fill_left;
+	size_t fill_left;		// chunks that are awaited
 	int fill_error;
 	void (*progress)(void *, uint64_t);
 	void *progress_arg;
@@ -121,15 +134,69 @@ static void settle(struct lazy *lz, struct lazy_req *req, int error)
 		req->done(req, req->error);
 }
 
-// Ends a flight: the chunk's new state, and its bytes (or the error) to all who wait.
-static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, const uint8_t *plain, enum state st, int error)
+static bool transient(int error)
+{
+	return error && error != -EBADMSG && error != -ENOENT && error != -EACCES && error != -ENOMEM && error != -EFBIG &&
+	       error != -ECANCELED;
+}
+
+// The registry could not be asked, and there are readers whose deadline is still to come: the flight goes on. Called with the lock held.
+static bool fly_on(struct lazy *lz, uint32_t chunk, int error)
+{
+	if (!lz->conf.deadline_ns || !lz->conf.repo || !transient(error) || lz->stop || !lz->waiters[chunk] ||
+	    queue_put(&lz->demand, chunk))
+		return false;
+	pthread_cond_signal(&lz->work);
+	return true;
+}
+
+// Ends the fill: nothing more is begun. Called with the lock held.
+static void drop_fill(struct lazy *lz)
+{
+	for (; lz->fill.n; queue_drop(&lz->fill)) {
+		uint32_t chunk = queue_head(&lz->fill);
+
+		// one that is in flight will land
+		if (lz->state[chunk] != ST_FLIGHT && lz->awaited[chunk]) {
+			lz->awaited[chunk] = false;
+			lz->fill_left--;
+		}
+	}
+}
+
+// A chunk of the fill has arrived, or failed. It counts until progress has been called.
+static void filled(struct lazy *lz, const struct chunk_view *c, int error)
+{
+	if (lz->progress && !error)
+		lz->progress(lz->progress_arg, c->clen);
+	pthread_mutex_lock(&lz->lock);
+	if (error && !lz->fill_error) {
+		lz->fill_error = error;
+		drop_fill(lz);
+	}
+	if (!--lz->fill_left)
+		pthread_cond_broadcast(&lz->filled);
+	pthread_mutex_unlock(&lz->lock);
+}
+
+// Ends a flight: the chunk's new state, and its bytes (or the error) to all who wait. not_kept: why the store does not have it.
+static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, const uint8_t *plain, int error, int not_kept)
 {
 	struct waiter *w;
+	bool awaited;
 
 	pthread_mutex_lock(&lz->lock);
+	if (fly_on(lz, chunk, error)) {
+		pthread_mutex_unlock(&lz->lock);
+		return;
+	}
 	w = lz->waiters[chunk];
+	for (struct waiter *i = w; i; i = i->next)
+		lz->waiting--;
 	lz->waiters[chunk] = NULL;
-	lz->state[chunk] = (uint8_t)st;
+	lz->state[chunk] = error || not_kept ? ST_NONE : ST_OK;
+	awaited = lz->awaited[chunk];
+	lz->awaited[chunk] = false;
 	pthread_mutex_unlock(&lz->lock);
 	while (w) {
 		struct waiter *next = w->next;
@@ -144,6 +211,8 @@ static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, co
 		settle(lz, req, error);
 		w = next;
 	}
+	if (awaited)
+		filled(lz, c, error ? error : not_kept);
 }
 
 // ---- chunks: from the disk, from the network ----
@@ -155,24 +224,32 @@ static bool sound(const struct chunk_view *c, const uint8_t *plain)
 	return digest_equal(&d, &c->sha);
 }
 
-// The chunk's bytes from the store, checked. Damaged ones lose their bits, so that they are fetched again.
+static bool has_source(const struct lazy *lz, const struct chunk_view *c)
+{
+	return lz->conf.repo && lz->spaces[c->space].blob;
+}
+
+// The chunk's bytes from the store, checked. Damaged ones lose their bits, so that they are fetched again. Where nothing can be
+// fetched the map is not asked: it may have been lost, and only the digest counts.
 static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *plain)
 {
 	struct space *sp = &lz->spaces[c->space];
+	bool mapped = space_has(&sp->file, c->block, c->blocks);
 
-	if (!space_has(&sp->file, c->block, c->blocks))
+	if (!mapped && has_source(lz, c))
 		return false;
 	if (!pread_full(sp->file.fd, plain, (size_t)c->blocks << BLOCK_SHIFT, (uint64_t)c->block << BLOCK_SHIFT) &&
 	    sound(c, plain))
 		return true;
-	warn("the store's copy of space %u, block %u is damaged%s", c->space, c->block,
-	     sp->blob && lz->conf.repo ? "; it is fetched again" : "");
+	if (mapped)
+		warn("the store's copy of space %u, block %u is damaged%s", c->space, c->block,
+		     has_source(lz, c) ? "; it is fetched again" : "");
 	space_mark(&sp->file, c->block, c->blocks, false);
 	return false;
 }
 
-// Keeps a chunk. A cache that cannot be written only costs a later fetch.
-static bool keep(struct lazy *lz, const struct chunk_view *c, const uint8_t *plain)
+// Keeps a chunk: 0 or -errno. To readers, a cache that cannot be written only costs a later fetch.
+static int keep(struct lazy *lz, const struct chunk_view *c, const uint8_t *plain)
 {
 	struct space *sp = &lz->spaces[c->space];
 	int r = pwrite_full(sp->file.fd, plain, (size_t)c->blocks << BLOCK_SHIFT, (uint64_t)c->block << BLOCK_SHIFT);
@@ -181,10 +258,10 @@ static bool keep(struct lazy *lz, const struct chunk_view *c, const uint8_t *pla
 		if (!lz->no_cache_said)
 			warn_errno(r, "keep data in the store %s; readers are served from the network", log_quote(lz->conf.store->path));
 		lz->no_cache_said = true;
-		return false;
+		return r;
 	}
 	space_mark(&sp->file, c->block, c->blocks, true);
-	return true;
+	return 0;
 }
 
 static int decode(const struct chunk_view *c, const uint8_t *packed, uint8_t *plain)
@@ -208,38 +285,24 @@ static int corrupt(const struct lazy *lz, const struct chunk_view *c)
 
 struct job {
 	uint32_t first, n;	// chunks, neighbours in one blob
-	bool fill;
+	bool local;
 };
 
 struct worker {
 	struct lazy *lz;
+	bool local_only;
 	uint8_t *packed, *plain;
 	size_t packed_cap;
 };
 
-static void report(struct lazy *lz, const struct job *j, const struct chunk_view *c, int error)
+static void pause_ms(unsigned ms)
 {
-	if (!j->fill)
-		return;
-	if (lz->progress && !error)
-		lz->progress(lz->progress_arg, c->clen);
-	pthread_mutex_lock(&lz->lock);
-	if (error && !lz->fill_error)
-		lz->fill_error = error;
-	if (!--lz->fill_left)
-		pthread_cond_broadcast(&lz->filled);
-	pthread_mutex_unlock(&lz->lock);
-}
-
-static void finish(struct worker *w, const struct job *j, uint32_t chunk, const struct chunk_view *c, int error, bool kept)
-{
-	land(w->lz, chunk, c, w->plain, !error && kept ? ST_OK : ST_NONE, error);
-	report(w->lz, j, c, error);
+	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
 }
 
 // Fetches chunks [first, first + n) with one request and hands them out. A chunk that does not match is asked for once more alone: a
 // cache on the way may have spoilt it.
-static void fetch(struct worker *w, const struct job *j, uint32_t first, uint32_t n)
+static void fetch(struct worker *w, uint32_t first, uint32_t n)
 {
 	struct lazy *lz = w->lz;
 	struct chunk_view a, c;
@@ -260,6 +323,8 @@ static void fetch(struct worker *w, const struct job *j, uint32_t first, uint32_
 		r = -ENOMEM;
 	else
 		r = repo_read_range(lz->conf.repo, blob, a.off, w->packed, len);
+	if (lz->conf.deadline_ns && transient(r))
+		pause_ms(AGAIN_MS);
 	for (uint32_t i = first; i < first + n; i++) {
 		int e = r;
 
@@ -270,7 +335,7 @@ static void fetch(struct worker *w, const struct job *j, uint32_t first, uint32_
 			if (!e && decode(&c, w->packed + (c.off - a.off), w->plain))
 				e = corrupt(lz, &c);
 		}
-		finish(w, j, i, &c, e, !e && keep(lz, &c, w->plain));
+		land(lz, i, &c, w->plain, e, e ? 0 : keep(lz, &c, w->plain));
 	}
 }
 
@@ -291,90 +356,183 @@ static void serve(struct worker *w, const struct job *j)
 
 	for (uint32_t i = j->first; i < end; i++) {
 		struct chunk_view c;
-		bool local, source;
+		bool local;
 
 		index_chunk(lz->conf.ix, i, &c);
-		local = load_local(lz, &c, w->plain);
-		source = lz->conf.repo && lz->spaces[c.space].blob;
-		if (!local && source)
-			continue;	// joins the run
-		if (run < i) {
-			fetch(w, j, run, i - run);
-			if (local && !load_local(lz, &c, w->plain))	// the buffer was used for the run
-				local = false;
+		if (run < i && space_has(&lz->spaces[c.space].file, c.block, c.blocks)) {	// both need the buffer
+			fetch(w, run, i - run);
+			run = i;
 		}
+		local = load_local(lz, &c, w->plain);
+		if (!local && has_source(lz, &c))
+			continue;	// joins the run
 		run = i + 1;
-		finish(w, j, i, &c, local ? 0 : no_source(lz, &c), local);
+		land(lz, i, &c, w->plain, local ? 0 : no_source(lz, &c), 0);
 	}
 	if (run < end)
-		fetch(w, j, run, end - run);
+		fetch(w, run, end - run);
 }
 
-// Takes the head of a queue and the neighbours that follow it there. Called with the lock held.
-static bool take(struct lazy *lz, struct job *j)
+// Chunks that the store should have. What it has not, after all, is for the others.
+static void serve_local(struct worker *w, const struct job *j)
 {
-	struct queue *q = lz->demand.n ? &lz->demand : &lz->fill;
-	size_t limit = q == &lz->demand ? JOIN_BYTES : JOIN_BYTES_FILL, bytes;
-	struct chunk_view c;
-	uint32_t space;
+	struct lazy *lz = w->lz;
 
+	for (uint32_t i = j->first; i < j->first + j->n; i++) {
+		struct chunk_view c;
+		bool passed_on = false, here;
+
+		index_chunk(lz->conf.ix, i, &c);
+		here = load_local(lz, &c, w->plain);
+		if (!here) {
+			pthread_mutex_lock(&lz->lock);
+			passed_on = !queue_put(&lz->demand, i);
+			pthread_cond_signal(&lz->work);
+			pthread_mutex_unlock(&lz->lock);
+		}
+		if (!passed_on)
+			land(lz, i, &c, w->plain, here ? 0 : -ENOMEM, 0);
+	}
+}
+
+// What a chunk counts when jobs are cut: on the wire, or, of one that is only here, on the disk.
+static size_t weight(const struct chunk_view *c)
+{
+	return c->clen ? c->clen : (size_t)c->blocks << BLOCK_SHIFT;
+}
+
+// Takes the head of a queue and the neighbours that follow it there. The fill's become flights, but for those that a reader has
+// asked for meanwhile. Called with the lock held.
+static bool take(struct lazy *lz, bool local_only, struct job *j)
+{
+	struct queue *q = lz->local.n || local_only ? &lz->local : lz->demand.n ? &lz->demand : &lz->fill;
+	size_t limit = q == &lz->fill ? JOIN_BYTES_FILL : JOIN_BYTES, bytes = 0;
+	bool fill = q == &lz->fill;
+	uint32_t space = 0;
+
+	while (fill && q->n && lz->state[queue_head(q)] != ST_NONE)
+		queue_drop(q);
 	if (!q->n)
 		return false;
-	*j = (struct job){ .first = queue_head(q), .n = 1, .fill = q == &lz->fill };
-	index_chunk(lz->conf.ix, j->first, &c);
-	space = c.space;
-	bytes = c.clen;
-	for (queue_drop(q); q->n && queue_head(q) == j->first + j->n; queue_drop(q)) {
-		index_chunk(lz->conf.ix, j->first + j->n, &c);
-		if (c.space != space || bytes + c.clen > limit)
+	*j = (struct job){ .first = queue_head(q), .local = q == &lz->local };
+	for (; q->n && queue_head(q) == j->first + j->n; queue_drop(q), j->n++) {
+		uint32_t chunk = queue_head(q);
+		struct chunk_view c;
+
+		index_chunk(lz->conf.ix, chunk, &c);
+		if (j->n && (c.space != space || bytes + weight(&c) > limit))
 			break;
-		bytes += c.clen;
-		j->n++;
+		if (fill && lz->state[chunk] != ST_NONE)
+			break;
+		if (fill)
+			lz->state[chunk] = ST_FLIGHT;
+		space = c.space;
+		bytes += weight(&c);
 	}
 	return true;
 }
 
-// The fill's chunks that a reader has asked for meanwhile are the reader's; the rest become flights. Called with the lock held.
-// Returns false when nothing of the job is left; a job is cut at the first chunk that is not the fill's.
-static bool claim(struct lazy *lz, struct job *j)
+static void fail(struct lazy *lz, const struct job *j, int error)
 {
-	uint32_t n = 0;
+	for (uint32_t i = j->first; i < j->first + j->n; i++) {
+		struct chunk_view c;
 
-	if (!j->fill)
-		return true;
-	while (n < j->n && lz->state[j->first + n] == ST_NONE)
-		lz->state[j->first + n++] = ST_FLIGHT;
-	for (uint32_t i = n; i < j->n; i++)	// not ours, or behind one that is not: counted as done, or asked again
-		if (lz->state[j->first + i] != ST_NONE || queue_put(&lz->fill, j->first + i))
-			lz->fill_left--;
-	if (!lz->fill_left)
-		pthread_cond_broadcast(&lz->filled);
-	j->n = n;
-	return n > 0;
+		index_chunk(lz->conf.ix, i, &c);
+		land(lz, i, &c, NULL, error, 0);
+	}
 }
 
-static void *work(void *arg)
+static void *work(struct lazy *lz, bool local_only)
 {
-	struct worker w = { .lz = arg };
-	struct lazy *lz = w.lz;
+	struct worker w = { .lz = lz, .local_only = local_only };
 	struct job j;
 
-	w.plain = malloc(lz->plain_max);
 	pthread_mutex_lock(&lz->lock);
 	while (!lz->stop) {
-		if (!take(lz, &j)) {
-			pthread_cond_wait(&lz->work, &lz->lock);
+		if (!take(lz, w.local_only, &j)) {
+			pthread_cond_wait(w.local_only ? &lz->near : &lz->work, &lz->lock);
 			continue;
 		}
-		if (!claim(lz, &j))
-			continue;
 		pthread_mutex_unlock(&lz->lock);
-		serve(&w, &j);
+		if (!w.plain)
+			w.plain = malloc(lz->plain_max);
+		if (!w.plain)
+			fail(lz, &j, -ENOMEM);
+		else if (j.local)
+			serve_local(&w, &j);
+		else
+			serve(&w, &j);
 		pthread_mutex_lock(&lz->lock);
 	}
 	pthread_mutex_unlock(&lz->lock);
 	free(w.packed);
 	free(w.plain);
+	return NULL;
+}
+
+static void *work_any(void *arg)
+{
+	return work(arg, false);
+}
+
+static void *work_local(void *arg)
+{
+	return work(arg, true);
+}
+
+// ---- deadlines ----
+
+// Takes the waiters whose time is over off the lists. Called with the lock held.
+static struct waiter *expired(struct lazy *lz)
+{
+	uint32_t chunks = index_chunks(lz->conf.ix);
+	struct waiter *out = NULL;
+	uint64_t now = now_ns();
+
+	for (uint32_t i = 0; i < chunks; i++)
+		for (struct waiter **p = &lz->waiters[i], *w; (w = *p);) {
+			if (w->req->deadline > now) {
+				p = &w->next;
+				continue;
+			}
+			*p = w->next;
+			w->next = out;
+			out = w;
+			lz->waiting--;
+			lz->later = now;
+			if (!w->req->hurried)
+				lz->late = now;
+		}
+	return out;
+}
+
+static void *expire(void *arg)
+{
+	struct lazy *lz = arg;
+
+	pthread_mutex_lock(&lz->lock);
+	while (!lz->stop) {
+		struct waiter *w;
+
+		if (!lz->waiting) {
+			pthread_cond_wait(&lz->expiry, &lz->lock);
+			continue;
+		}
+		w = expired(lz);
+		pthread_mutex_unlock(&lz->lock);
+		if (w)
+			warn("%s did not give data in time: readers get errors", log_quote(lz->conf.repo ? lz->conf.repo->name : "the store"));
+		while (w) {
+			struct waiter *next = w->next;
+
+			settle(lz, w->req, -ETIMEDOUT);
+			free(w);
+			w = next;
+		}
+		pause_ms(EXPIRE_MS);
+		pthread_mutex_lock(&lz->lock);
+	}
+	pthread_mutex_unlock(&lz->lock);
 	return NULL;
 }
 
@@ -399,6 +557,14 @@ static bool copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *re
 	return !pread_full(lz->spaces[c.space].file.fd, (uint8_t *)req->buf + o.to, o.n, at);
 }
 
+static void set_deadline(const struct lazy *lz, struct lazy_req *req)
+{
+	uint64_t now = now_ns();
+
+	req->hurried = lz->late && now - lz->later < HURRY_MS * 1000000ull && now - lz->late < HURRY_MAX_MS * 1000000ull;
+	req->deadline = req->hurried ? now : now + MIN(lz->conf.deadline_ns, UINT64_MAX - now);
+}
+
 // Puts a request on a chunk's list; the first one starts a flight. Called with the lock held.
 static int wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 {
@@ -407,16 +573,25 @@ static int wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 	if (!w)
 		return -ENOMEM;
 	if (lz->state[chunk] != ST_FLIGHT) {
-		if (queue_put(&lz->demand, chunk)) {
+		struct chunk_view c;
+		bool local;
+
+		index_chunk(lz->conf.ix, chunk, &c);
+		local = space_has(&lz->spaces[c.space].file, c.block, c.blocks);
+		if (queue_put(local ? &lz->local : &lz->demand, chunk)) {
 			free(w);
 			return -ENOMEM;
 		}
 		lz->state[chunk] = ST_FLIGHT;
 		pthread_cond_signal(&lz->work);
+		if (local)
+			pthread_cond_signal(&lz->near);
 	}
 	*w = (struct waiter){ req, lz->waiters[chunk] };
 	lz->waiters[chunk] = w;
 	req->left++;
+	if (!lz->waiting++)
+		pthread_cond_signal(&lz->expiry);
 	return 0;
 }
 
@@ -443,6 +618,7 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	req->left = 1;
 	req->error = 0;
 	pthread_mutex_lock(&lz->lock);
+	set_deadline(lz, req);
 	if (lz->stop)
 		r = -ECANCELED;
 	for (uint32_t i = 0; i < n && !r; i++)
@@ -526,16 +702,19 @@ int lazy_fetch_all(struct lazy *lz, void (*progress)(void *, uint64_t), void *ar
 	lz->progress = progress;
 	lz->progress_arg = arg;
 	lz->fill_error = 0;
-	lz->fill_left = 0;
 	for (uint32_t i = 0; i < n && !r; i++) {
 		struct chunk_view c;
 
 		index_chunk(lz->conf.ix, i, &c);
-		if (c.codec == CODEC_ZERO || lz->state[i] != ST_NONE)
+		if (c.codec == CODEC_ZERO || lz->state[i] == ST_OK)
 			continue;
-		r = queue_put(&lz->fill, i);
+		if (lz->state[i] == ST_NONE)	// else a reader's flight brings it
+			r = queue_put(&lz->fill, i);
+		lz->awaited[i] = !r;
 		lz->fill_left += !r;
 	}
+	if (r)
+		drop_fill(lz);
 	pthread_cond_broadcast(&lz->work);
 	while (lz->fill_left)
 		pthread_cond_wait(&lz->filled, &lz->lock);
@@ -561,7 +740,7 @@ static int open_spaces(struct lazy *lz)
 		int r;
 
 		index_space(lz->conf.ix, i, &sp);
-		if (sp.has_blob)
+		if (sp.has_blob && lz->conf.data)
 			lz->spaces[i].blob = &lz->conf.data[blob++];
 		r = store_space(lz->conf.store, &key, sp.blocks, &lz->spaces[i].file);
 		if (r)
@@ -570,17 +749,36 @@ static int open_spaces(struct lazy *lz)
 	return 0;
 }
 
+static int start_threads(struct lazy *lz)
+{
+	unsigned threads = lz->conf.threads ? lz->conf.threads : THREADS;
+
+	lz->workers = xcalloc(threads + 2, sizeof *lz->workers);
+	while (lz->n_workers < threads && !pthread_create(&lz->workers[lz->n_workers], NULL, work_any, lz))
+		lz->n_workers++;
+	if (!lz->n_workers)
+		return warn_errno(-EAGAIN, "start a thread");
+	if (pthread_create(&lz->workers[lz->n_workers], NULL, work_local, lz))
+		return warn_errno(-EAGAIN, "start a thread");
+	lz->n_workers++;
+	if (!lz->conf.deadline_ns || lz->conf.deadline_ns == UINT64_MAX)
+		return 0;
+	if (pthread_create(&lz->workers[lz->n_workers], NULL, expire, lz))
+		return warn_errno(-EAGAIN, "start a thread");
+	lz->n_workers++;
+	return 0;
+}
+
 int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 {
 	struct lazy *lz = xcalloc(1, sizeof *lz);
 	uint32_t chunks = index_chunks(conf->ix);
-	unsigned threads = conf->threads ? conf->threads : THREADS;
 	int r;
 
 	lz->conf = *conf;
 	lz->state = xcalloc(chunks, sizeof *lz->state);
 	lz->waiters = xcalloc(chunks, sizeof(struct waiter *));
-	lz->workers = xcalloc(threads, sizeof *lz->workers);
+	lz->awaited = xcalloc(chunks, sizeof *lz->awaited);
 	lz->plain_max = BLOCK_BYTES;
 	for (uint32_t i = 0; i < chunks; i++) {
 		struct chunk_view c;
@@ -591,12 +789,12 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 	}
 	pthread_mutex_init(&lz->lock, NULL);
 	pthread_cond_init(&lz->work, NULL);
+	pthread_cond_init(&lz->near, NULL);
+	pthread_cond_init(&lz->expiry, NULL);
 	pthread_cond_init(&lz->filled, NULL);
 	r = open_spaces(lz);
-	while (!r && lz->n_workers < threads && !pthread_create(&lz->workers[lz->n_workers], NULL, work, lz))
-		lz->n_workers++;
-	if (!r && !lz->n_workers)
-		r = warn_errno(-EAGAIN, "start a thread");
+	if (!r)
+		r = start_threads(lz);
 	if (r) {
 		lazy_close(lz);
 		return r;
@@ -608,13 +806,12 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 // With the workers gone: what still waits is told so.
 static void cancel_rest(struct lazy *lz)
 {
-	while (lz->demand.n) {
-		uint32_t chunk = queue_head(&lz->demand);
-		struct chunk_view c;
+	while (lz->local.n || lz->demand.n) {
+		struct queue *q = lz->local.n ? &lz->local : &lz->demand;
+		uint32_t chunk = queue_head(q);
 
-		queue_drop(&lz->demand);
-		index_chunk(lz->conf.ix, chunk, &c);
-		land(lz, chunk, &c, NULL, ST_NONE, -ECANCELED);
+		queue_drop(q);
+		fail(lz, &(struct job){ .first = chunk, .n = 1 }, -ECANCELED);
 	}
 }
 
@@ -625,6 +822,8 @@ void lazy_close(struct lazy *lz)
 	pthread_mutex_lock(&lz->lock);
 	lz->stop = true;
 	pthread_cond_broadcast(&lz->work);
+	pthread_cond_broadcast(&lz->near);
+	pthread_cond_broadcast(&lz->expiry);
 	pthread_mutex_unlock(&lz->lock);
 	for (unsigned i = 0; i < lz->n_workers; i++)
 		pthread_join(lz->workers[i], NULL);
@@ -632,12 +831,16 @@ void lazy_close(struct lazy *lz)
 	for (uint32_t i = 0; i < lz->n_spaces; i++)
 		space_file_close(&lz->spaces[i].file);
 	pthread_cond_destroy(&lz->work);
+	pthread_cond_destroy(&lz->near);
+	pthread_cond_destroy(&lz->expiry);
 	pthread_cond_destroy(&lz->filled);
 	pthread_mutex_destroy(&lz->lock);
 	free(lz->spaces);
 	free(lz->state);
 	free(lz->waiters);
+	free(lz->awaited);
 	free(lz->workers);
+	free(lz->local.v);
 	free(lz->demand.v);
 	free(lz->fill.v);
 	free(lz);

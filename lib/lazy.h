@@ -23,8 +23,10 @@ struct lazy_req {
 	void *buf;
 	void (*done)(struct lazy_req *req, int error);	// 0 or -errno; runs on an engine thread, must not block
 	// the engine's own
+	uint64_t deadline;
 	uint32_t left;
 	int error;
+	bool hurried;
 };
 
 // 1 = all bytes are in buf now (done is not called and will not be); 0 = under way, done will be called exactly once,
@@ -43,6 +45,9 @@ struct lazy_conf {
 	struct repo *repo;
 	const struct desc *data;
 	unsigned threads;	// that fetch; 0 = 4
+	// How long a read may wait for the registry, which is asked again meanwhile; then it fails with -ETIMEDOUT. UINT64_MAX: for ever;
+	// 0: until the first attempt has failed.
+	uint64_t deadline_ns;
 };
 int lazy_open(const struct lazy_conf *conf, struct lazy **ret) must_check;
 // Requests that have not been begun fail with -ECANCELED; those under way are waited for.

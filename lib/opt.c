@@ -47,9 +47,8 @@ static int parse_u64(const char *s, bool suffix, uint64_t *ret)
 	const char *p = s;
 
 	for (; *p >= '0' && *p <= '9'; p++) {
-		if (v > (UINT64_MAX - 9) / 10)
+		if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (unsigned)(*p - '0'), &v))
 			return -ERANGE;
-		v = v * 10 + (uint64_t)(*p - '0');
 	}
 	if (p == s)
 		return -EINVAL;

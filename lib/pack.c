@@ -160,17 +160,49 @@ static size_t compress(const struct pack_conf *c, ZSTD_CCtx *z, const uint8_t *i
 	return r && r < n - n / 16 ? r : 0;
 }
 
+// A decoder per thread, made at its first use, freed when it ends.
+static pthread_key_t decoder_key;
+static bool have_decoder_key;
+
+static void free_decoder(void *z)
+{
+	ZSTD_freeDCtx(z);
+}
+
+static void make_decoder_key(void)
+{
+	have_decoder_key = !pthread_key_create(&decoder_key, free_decoder);
+}
+
+static ZSTD_DCtx *decoder(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	ZSTD_DCtx *z;
+
+	pthread_once(&once, make_decoder_key);
+	if (!have_decoder_key)
+		return NULL;
+	z = pthread_getspecific(decoder_key);
+	if (z)
+		return z;
+	z = ZSTD_createDCtx();
+	if (z && pthread_setspecific(decoder_key, z)) {
+		ZSTD_freeDCtx(z);
+		return NULL;
+	}
+	return z;
+}
+
+// zstd takes any number of frames, and skippable ones between them; the format has exactly one.
 static int decode_zstd(const void *in, size_t clen, void *out, size_t plain)
 {
-	static _Thread_local ZSTD_DCtx *z;	// one per thread, for the life of the process: threads are few
-	size_t r;
+	ZSTD_DCtx *z = decoder();
 
 	if (!z)
-		z = ZSTD_createDCtx();
-	if (!z)
 		return -ENOMEM;
-	r = ZSTD_decompressDCtx(z, out, plain, in, clen);
-	return r == plain ? 0 : -EBADMSG;
+	if (ZSTD_findFrameCompressedSize(in, clen) != clen)
+		return -EBADMSG;
+	return ZSTD_decompressDCtx(z, out, plain, in, clen) == plain ? 0 : -EBADMSG;
 }
 
 int chunk_decode(enum codec codec, const void *in, size_t clen, void *out, size_t plain)

@@ -1,6 +1,8 @@
 // repo.c - one repository, wherever it lives: what registries and layouts share
 // SPDX-License-Identifier: Apache-2.0
 #include "repo.h"
+
+#include <strings.h>
 #include "json.h"
 #include "log.h"
 
@@ -71,6 +73,25 @@ static int settle_type(
 	return 0;
 }
 
+// A member whose name is a known one but for the case: to programs in Go, whose parser does not mind the
+// case, the document says something else than to us (GHSA-5j5w-g665-5m35's class).
+static int check_keys(yyjson_val *root, const char *what)
+{
+	static const char *const known[] = { "schemaVersion", "mediaType", "artifactType", "config", "layers",
+		"manifests", "subject", "annotations" };
+	yyjson_obj_iter it = yyjson_obj_iter_with(root);
+
+	for (yyjson_val *key; (key = yyjson_obj_iter_next(&it));) {
+		const char *name = json_str_of(key);
+
+		for (size_t i = 0; name && i < ARRAY_LEN(known); i++)
+			if (strcasecmp(name, known[i]) == 0 && strcmp(name, known[i]) != 0)
+				return warn_errno(-EBADMSG, "%s: the manifest has a member %s, which is not %s", what,
+					log_quote(name), known[i]);
+	}
+	return 0;
+}
+
 int manifest_check(struct manifest *m, const char *what)
 {
 	cleanup_json yyjson_doc *doc = NULL;
@@ -84,7 +105,9 @@ int manifest_check(struct manifest *m, const char *what)
 
 	if (!yyjson_is_obj(root) || json_get_str(root, "mediaType", &body_type) == -EBADMSG)
 		return warn_errno(-EBADMSG, "%s: it is no manifest", what);
-	r = shape_of_body(root, what, &shape);
+	r = check_keys(root, what);
+	if (r == 0)
+		r = shape_of_body(root, what, &shape);
 	return r < 0 ? r : settle_type(m, body_type, shape, what);
 }
 

@@ -1,91 +1,473 @@
-// serve.c - a process that serves an image as a file system
+// serve.c - an image as a mounted file system
 //
-// The parent waits on a pipe: one byte means mounted, its end without one means failed (the reason has been logged).
+// What is mounted is a file system of one holder and worker per image, store and way to reach the registry. Nobody counts users: the
+// kernel does. The first mount is handed out and none is kept, so the file system ends with its last user, the worker by
+// ENODEV, and the holder after it. A later user gets a copy (bind mount) of some user's mount, found in /proc, in
+// whatever mount namespace it is. Starting is serialised by the lock on the state file, which the new holder inherits.
 // SPDX-License-Identifier: Apache-2.0
 #include "serve.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include "creds.h"
 #include "fuse.h"
+#include "holder.h"
+#include "json.h"
 #include "log.h"
-#include "treefs.h"
+#include "mnt.h"
+#include "state.h"
 
-#define THREADS 4
+#define ASK_MS 5000
+#define WAIT_MS 3000	// for the processes to end after the unmount
+#define START_MS 60000	// for another starter
+#define PAIRS_MAX 100	// of one image that cannot be shared
+#define NS_PER_SEC 1000000000ull
 
-// A mounted server outlives its terminal, and must not hold on to any directory or file of its starter.
-static void detach(void)
+// ---- options ----
+
+int serve_parse_loss(const char *text, uint64_t *ret_ns)
 {
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	bool wait = !strncmp(text, "wait", 4), fail = !strncmp(text, "fail", 4);
+	const char *n = text + 4;
+	char *end = NULL;
+	unsigned long s = wait ? 60 : 5;
 
-	if (chdir("/"))
-		debug("chdir /: %s", strerror(errno));
-	if (fd < 0)
-		return;
-	dup2(fd, STDIN_FILENO);
-	dup2(fd, STDOUT_FILENO);
-	if (log_level < LOG_DEBUG)
-		dup2(fd, STDERR_FILENO);
-	if (fd > STDERR_FILENO)
-		close(fd);
+	if ((wait || fail) && *n == ':' && n[1] >= '0' && n[1] <= '9') {
+		s = strtoul(n + 1, &end, 10);
+		n = end;
+	} else if (wait && !strcmp(n, ":forever")) {
+		*ret_ns = UINT64_MAX;
+		return 0;
+	}
+	if (!(wait || fail) || *n || s > 1000000) {
+		warn("--on-network-loss is wait[:SECONDS], wait:forever or fail[:SECONDS], not %s", log_quote(text));
+		return -EINVAL;
+	}
+	// one attempt is always made
+	*ret_ns = MAX(s * NS_PER_SEC, 1);
+	return 0;
 }
 
-static int serve(struct host_image *h, const struct serve_conf *conf, int ready)
-{
-	struct fuse_mount_opts o = { .source = h->name, .subtype = "fcpull" };
-	int fd, r;
+// ---- what the workers must know ----
 
-	setsid();
-	if (conf->with_parent)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	r = host_start(h);
+// The credentials that are found now, as the text of an authfile: a later worker may have neither the file nor the environment.
+static void find_authfile(const struct ref *ref, const struct net_opts *net, struct buf *out)
+{
+	enum log_level level = log_level;
+	cleanup_secret char *basic = NULL;
+	struct creds c = { 0 };
+	int r;
+
+	// a registry that wants none is not to be bothered by files that are broken
+	log_level = LOG_QUIET;
+	r = ref->host ? creds_find(ref->host, ref->repo, net, &c) : -ENOENT;
+	log_level = level;
+	json_open(out, NULL, '{');
+	json_open(out, "auths", '{');
+	if (!r && (c.user || c.identity_token)) {
+		json_open(out, ref->host, '{');
+		if (c.user)
+			basic = creds_basic(&c);
+		if (basic)
+			json_put_str(out, "auth", basic + strlen("Basic "));
+		if (c.identity_token)
+			json_put_str(out, "identitytoken", c.identity_token);
+		json_close(out, '}');
+	}
+	json_close(out, '}');
+	json_close(out, '}');
 	if (!r)
-		r = fuse_mount(conf->dir, &o, &fd);
-	if (r)
-		return r;
-	if (write_full(ready, "", 1))
-		return -EPIPE;
-	close(ready);
-	detach();
-	r = treefs_serve(h->lz, fd, THREADS);
-	close(fd);
-	host_close(h);
+		creds_fini(&c);
+}
+
+// A layout's directory is absolute for processes that live in "/".
+static char *reference_of(struct ref *ref)
+{
+	char *dir = ref->dir ? realpath(ref->dir, NULL) : NULL;
+
+	if (dir) {
+		free(ref->dir);
+		ref->dir = dir;
+	}
+	return ref_str(ref);
+}
+
+static int seal(const struct buf *b, int *ret_fd)
+{
+	cleanup_fd int fd = memfd_create("fcpull-about", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = write_full(fd, b->data, b->len);
+	if (!r && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL))
+		r = -errno;
+	if (!r)
+		*ret_fd = steal_fd(&fd);
 	return r;
 }
 
-// What a server has taken over: its memory here is kept, its connections are never touched again.
-static struct host_image *handed_over;
-
-int serve_start(struct host_image *h, const struct serve_conf *conf, pid_t *ret_pid)
+static int make_about(const struct host_image *h, const struct serve_conf *conf, int *ret_fd)
 {
-	int p[2], r;
-	pid_t pid;
-	char c;
+	cleanup_free char *reference = NULL, *store = realpath(h->store->path, NULL), *cacert = NULL;
+	cleanup_buf struct buf auth = { 0 }, text = { 0 };
+	const struct net_opts *net = conf->net;
+	struct about a = {
+		.store = store, .index = h->index, .accelerated = !strcmp(h->form, "accelerated"),
+		.driver = conf->driver, .deadline_ns = conf->deadline_ns, .plain_http = net->plain_http, .retries = net->retries,
+		.log_level = log_level, .no_resend = getenv("FCPULL_TEST_NO_RESEND"),
+	};
+	struct ref ref;
+	size_t n;
+	int r = ref_parse(h->name, &ref);
+
+	if (r)
+		return r;
+	if (net->cacert)
+		r = read_file_at(AT_FDCWD, net->cacert, ABOUT_MAX / 2, &cacert, &n);
+	if (r) {
+		ref_fini(&ref);
+		return warn_errno(r, "--cacert: open %s", log_quote(net->cacert));
+	}
+	find_authfile(&ref, net, &auth);
+	a.reference = reference = reference_of(&ref);
+	a.authfile = buf_str(&auth);
+	a.cacert = cacert;
+	ref_fini(&ref);
+	about_write(&a, &text);
+	r = store ? seal(&text, ret_fd) : -errno;
+	explicit_bzero(auth.data, auth.cap);
+	explicit_bzero(text.data, text.cap);
+	return r ? warn_errno(r, "prepare a server") : 0;
+}
+
+// ---- the holder ----
+
+struct start {
+	const char *image, *id;
+	int fuse, about, exe, dir, state, listen, log, ready[2];
+	unsigned connection;
+};
+
+static void exec_holder(const struct start *s)
+{
+	static const char *const keep[] = { "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy",
+					    "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE" };
+	const int from[] = { [HOLD_FUSE] = s->fuse, [HOLD_ABOUT] = s->about, [HOLD_EXE] = s->exe, [HOLD_DIR] = s->dir,
+			     [HOLD_STATE] = s->state, [HOLD_LISTEN] = s->listen, [HOLD_LOG] = s->log, [HOLD_READY] = s->ready[1] };
+	cleanup_free char *name = xasprintf(HOLDER_NAME "%s", s->image), *connection = xasprintf("%u", s->connection);
+	char *argv[] = { name, HOLDER_ROLE, (char *)s->id, connection, NULL }, *env[ARRAY_LEN(keep) + 1] = { 0 };
+	int high[ARRAY_LEN(from)], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(keep); i++)
+		if (getenv(keep[i]))
+			env[n++] = xasprintf("%s=%s", keep[i], getenv(keep[i]));
+	// first out of the way of each other
+	for (int i = HOLD_FUSE; i <= HOLD_READY; i++)
+		high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, HOLD_END);
+	for (int i = HOLD_FUSE; i <= HOLD_READY; i++)
+		if (high[i] < 0 || dup2(high[i], i) < 0)
+			_exit(EXIT_FAILURE);
+	if (setsid() < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+		_exit(EXIT_FAILURE);
+	syscall(SYS_execveat, HOLD_EXE, "", argv, env, AT_EMPTY_PATH);
+	warn_errno(-errno, "start a holder");
+	_exit(EXIT_FAILURE);
+}
+
+// Nobody's child, for nobody is to wait for it: forked twice.
+static int fork_holder(const struct start *s, pid_t *ret)
+{
+	int p[2];
+	pid_t pid, child;
 
 	if (pipe2(p, O_CLOEXEC))
 		return warn_errno(-errno, "make a pipe");
 	fflush(NULL);
-	pid = fork();
-	if (pid < 0) {
-		r = -errno;
-		close(p[0]);
-		close(p[1]);
-		return warn_errno(r, "start a server process");
+	child = fork();
+	if (!child) {
+		pid = fork();
+		if (!pid)
+			exec_holder(s);
+		_exit(write_full(p[1], &pid, sizeof pid) ? EXIT_FAILURE : 0);
 	}
-	if (!pid) {
-		close(p[0]);
-		_exit(serve(h, conf, p[1]) ? EXIT_FAILURE : 0);
-	}
-	handed_over = h;
 	close(p[1]);
-	r = read_full(p[0], &c, 1);
+	if (child < 0 || read_full(p[0], &pid, sizeof pid))
+		pid = -1;
 	close(p[0]);
-	if (r) {
-		waitpid(pid, NULL, 0);
-		return -EIO;	// the server has said why
-	}
-	*ret_pid = pid;
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	if (pid < 0)
+		return warn_errno(-EAGAIN, "start a process");
+	*ret = pid;
 	return 0;
+}
+
+// Where a holder and its workers say what they have to say when nobody looks any more: the kernel's log.
+static int open_log(void)
+{
+	int fd = -1;
+
+	if (log_level >= LOG_DEBUG)
+		return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, HOLD_END);
+	if (!geteuid())
+		fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	return fd >= 0 ? fd : open("/dev/null", O_WRONLY | O_CLOEXEC);
+}
+
+static int launch(struct start *s, pid_t *ret)
+{
+	cleanup_fd int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), log = open_log(), listener = state_listen(s->dir, s->id);
+	char c;
+	int r;
+
+	if (exe < 0 || log < 0 || listener < 0)
+		return warn_errno(listener < 0 ? listener : -errno, "prepare a holder");
+	if (pipe2(s->ready, O_CLOEXEC))
+		return warn_errno(-errno, "make a pipe");
+	s->exe = exe;
+	s->log = log;
+	s->listen = listener;
+	r = fork_holder(s, ret);
+	close(s->ready[1]);
+	if (!r && read_full(s->ready[0], &c, 1))
+		r = -EIO;	// it has said why
+	close(s->ready[0]);
+	return r;
+}
+
+// ---- a new pair ----
+
+// The device of a mount's file system, without asking its server.
+static int device_of(int mnt, uint32_t *ret_major, uint32_t *ret_minor)
+{
+	struct statx st;
+
+	if (statx(mnt, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st))
+		return warn_errno(-errno, "look at the new mount");
+	*ret_major = st.stx_dev_major;
+	*ret_minor = st.stx_dev_minor;
+	return 0;
+}
+
+static void describe(const struct host_image *h, const struct serve_conf *conf, struct state *s)
+{
+	s->image = xstrdup(h->name);
+	s->source = xstrdup(h->name);
+	s->store = realpath(h->store->path, NULL);
+	s->driver = xstrdup(conf->driver);
+	s->why = xstrdup(conf->why);
+	s->form = xstrdup(h->form);
+	s->digest = index_original(h->ix);
+	s->index = h->index;
+	s->deadline_ns = conf->deadline_ns;
+}
+
+static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir, const char *id, int lock, struct served *ret)
+{
+	struct fuse_mount_opts o = { .source = h->name, .subtype = "fcpull" };
+	const struct driver *d = driver_find(conf->driver);
+	cleanup_fd int fuse = -1, mnt = -1, about = -1;
+	struct start s = { .image = h->name, .id = id, .dir = dir, .state = lock };
+	struct state st = { 0 };
+	uint32_t major;
+	int made, r;
+
+	if (!d)
+		return warn_errno(-EINVAL, "there is no driver %s", log_quote(conf->driver));
+	r = make_about(h, conf, &about);
+	if (!r && (r = fuse_mount_detached(&o, &fuse, &mnt)) && (r == -ENOSYS || r == -EPERM))
+		warn_errno(r, "mount (needs root and Linux 5.2)");
+	if (!r)
+		r = device_of(mnt, &major, &s.connection);
+	s.fuse = fuse;
+	s.about = about;
+	if (!r)
+		r = launch(&s, &ret->holder);
+	if (!r && d->make && !(r = d->make(h, mnt, &made))) {
+		steal_fd(&mnt);
+		mnt = made;
+	}
+	describe(h, conf, &st);
+	st.connection = s.connection;
+	if (!r)
+		r = device_of(mnt, &st.major, &st.minor);
+	if (!r)
+		r = state_save(lock, &st);
+	ret->major = st.major;
+	ret->minor = st.minor;
+	state_fini(&st);
+	if (!r)
+		ret->mnt = steal_fd(&mnt);
+	return r;
+}
+
+// ---- an old one ----
+
+// A copy of some user's mount of the file system of s. The holder's word, after the copy was made, proves that it is of that very one.
+static int copy_mount(int dir, const struct state *s, int *ret_mnt, pid_t *ret_holder)
+{
+	struct state_mount *m;
+	size_t n;
+	int r = state_mounts(s->major, s->minor, true, &m, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		cleanup_fd int mnt = -1;
+		uint32_t major, minor;
+		struct ctl c;
+
+		r = state_clone(&m[i], &mnt);
+		if (!r)
+			r = device_of(mnt, &major, &minor);
+		if (!r && (major != s->major || minor != s->minor))
+			r = -ESTALE;	// another mount lies over it
+		if (!r)
+			r = state_ask(dir, s->id, CTL_ALIVE, -1, ASK_MS, &c);
+		debug("copy of the mount at %s (process %d): %s", log_quote(m[i].path), (int)m[i].pid, r ? strerror(-r) : "taken");
+		if (r)
+			continue;
+		*ret_mnt = steal_fd(&mnt);
+		*ret_holder = c.holder;
+		break;
+	}
+	state_mounts_free(m, n);
+	return r;
+}
+
+static int share(const struct host_image *h, const struct serve_conf *conf, int dir, const char *id, struct served *ret)
+{
+	struct state s;
+	int r = state_load(dir, id, &s);
+
+	if (r)
+		return r;
+	r = digest_equal(&s.index, &h->index) && s.deadline_ns == conf->deadline_ns ? 0 : -ESTALE;
+	if (!r)
+		r = copy_mount(dir, &s, &ret->mnt, &ret->holder);
+	ret->major = s.major;
+	ret->minor = s.minor;
+	state_fini(&s);
+	return r;
+}
+
+// ---- entry ----
+
+// What two mounts must have in common to be one.
+static void make_id(const struct host_image *h, const struct serve_conf *conf, char out[static 17])
+{
+	cleanup_free char *text = NULL;
+	char index[DIGEST_STR_LEN], hex[65];
+	struct stat st = { 0 };
+	struct digest d;
+
+	fstat(h->store->fd, &st);
+	text = xasprintf("%s %ju:%ju %s %s %s %ju %d", digest_str(&h->index, index), (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
+			 conf->driver, h->form, h->repo ? h->repo->name : "", (uintmax_t)conf->deadline_ns, conf->net->plain_http);
+	d = sha256_of(text, strlen(text));
+	snprintf(out, 17, "%.16s", digest_hex(&d, hex));
+}
+
+static int serve_in(struct host_image *h, const struct serve_conf *conf, int dir, struct served *ret)
+{
+	uint64_t end = now_ns() + START_MS * 1000000ull;
+	char base[17], id[STATE_ID_MAX];
+
+	make_id(h, conf, base);
+	// the pair of this name may be out of reach, or not be what is wanted
+	for (unsigned i = 0; i < PAIRS_MAX;) {
+		snprintf(id, sizeof id, i ? "%s-%u" : "%s", base, i);
+		cleanup_fd int lock = state_lock(dir, id);
+
+		if (lock >= 0) {
+			int e = new_pair(h, conf, dir, id, lock, ret);
+
+			if (e)
+				state_remove(dir, id);
+			return e;
+		}
+		if (lock != -EWOULDBLOCK)
+			return lock;
+		int r = conf->alone ? -EBUSY : share(h, conf, dir, id, ret);
+
+		if (!r) {
+			ret->shared = true;
+			return 0;
+		}
+		// another starter is at work, or has just died
+		if ((r == -ENODATA || r == -ENOENT) && now_ns() < end)
+			usleep(20000);
+		else
+			i++;
+	}
+	return warn_errno(-EBUSY, "%s is mounted too often without anyone being able to share", h->name);
+}
+
+int serve_image(struct host_image *h, const struct serve_conf *conf, struct served *ret)
+{
+	struct serve_conf c = *conf;
+	struct served s = { .mnt = -1 };
+	cleanup_fd int dir = state_dir();
+	char why[160];
+	int r;
+
+	if (dir < 0)
+		return dir;
+	r = driver_choose(conf->driver, &c.driver, why);
+	if (r)
+		return r;
+	c.why = why;
+	r = serve_in(h, &c, dir, &s);
+	if (r)
+		return r;
+	info("%s: the %s form is used; %s holder %d", h->name, h->form, s.shared ? "shared," : "new", (int)s.holder);
+	*ret = s;
+	return 0;
+}
+
+int serve_start(struct host_image *h, const char *at, const struct serve_conf *conf, struct served *ret)
+{
+	cleanup_fd int target = open(at, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (target < 0)
+		return warn_errno(-errno, "open mount point %s", log_quote(at));
+	r = serve_image(h, conf, ret);
+	if (r)
+		return r;
+	r = mnt_attach(ret->mnt, target);
+	close(steal_fd(&ret->mnt));
+	return r ? warn_errno(r, "mount on %s", log_quote(at)) : 0;
+}
+
+void serve_wait(const struct served *s)
+{
+	cleanup_fd int fd = (int)syscall(SYS_pidfd_open, s->holder, 0);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct state_mount *m;
+	size_t n;
+	bool used = !state_mounts(s->major, s->minor, true, &m, &n);
+
+	state_mounts_free(m, n);
+	if (!used && fd >= 0)
+		poll(&p, 1, WAIT_MS);
+}
+
+void serve_enter(int argc, char **argv)
+{
+	if (argc < 2 || strncmp(argv[0], "@fcpull", 7))
+		return;
+	if (!strcmp(argv[1], HOLDER_ROLE))
+		_exit(holder_main(argc, argv));
+	if (!strcmp(argv[1], WORKER_ROLE))
+		_exit(worker_main());
+	warn("asked to become %s, which fcpull %s does not know", log_quote(argv[1]), FCPULL_VERSION);
+	_exit(EXIT_FAILURE);
 }

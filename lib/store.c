@@ -162,6 +162,21 @@ static size_t map_size(uint32_t blocks)
 	return MAX(((size_t)blocks + 7) / 8, (size_t)1);
 }
 
+// Writes every block of the file, with what it reads.
+static int fill_holes(int fd, size_t len)
+{
+	uint8_t buf[BLOCK_BYTES];
+	int r = 0;
+
+	for (size_t at = 0, n; at < len && !r; at += n) {
+		n = MIN(len - at, sizeof buf);
+		r = pread_full(fd, buf, n, at);
+		if (!r)
+			r = pwrite_full(fd, buf, n, at);
+	}
+	return r;
+}
+
 // The map is allocated on disk before it is mapped, so that a full disk is an error here and not a signal later; then
 // the map lives in memory only.
 static int map_open(int dir, struct space_file *f)
@@ -175,6 +190,8 @@ static int map_open(int dir, struct space_file *f)
 	if ((uint64_t)st.st_size != f->map_len && (ftruncate(fd, 0) || ftruncate(fd, (off_t)f->map_len)))
 		return -errno;
 	e = posix_fallocate(fd, 0, (off_t)f->map_len);
+	if (e == EOPNOTSUPP)	// musl does not write zeros instead, as glibc does
+		e = -fill_holes(fd, f->map_len);
 	if (e == ENOSPC || e == EDQUOT) {
 		warn("the store's disk is full: what is fetched now is not kept");
 		flags = MAP_PRIVATE | MAP_ANONYMOUS;
@@ -204,20 +221,31 @@ static void space_path(const struct digest *key, char out[static 80])
 	snprintf(out, 80, "data/%s", digest_hex(key, hex));
 }
 
-int store_space(struct store *s, const struct digest *key, uint32_t blocks, struct space_file *ret)
+// Makes and opens data/KEY; path is set.
+static int space_dir(struct store *s, const struct digest *key, char path[static 80])
 {
-	struct space_file f = { .fd = -1, .map_len = map_size(blocks) };
-	cleanup_fd int dir = -1;
-	bool fresh;
-	char path[80];
-	int r;
+	int dir;
 
 	space_path(key, path);
 	if (mkdirat(s->fd, path, 0700) && errno != EEXIST)
 		return warn_errno(-errno, "make %s in the store %s", path, log_quote(s->path));
 	dir = openat(s->fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return dir < 0 ? warn_errno(-errno, "open %s in the store %s", path, log_quote(s->path)) : dir;
+}
+
+int store_space(struct store *s, const struct digest *key, uint32_t blocks, struct space_file *ret)
+{
+	struct space_file f = { .fd = -1, .map_len = map_size(blocks) };
+	char path[80];
+	cleanup_fd int dir = space_dir(s, key, path);
+	bool fresh;
+	int r;
+
 	if (dir < 0)
-		return warn_errno(-errno, "open %s in the store %s", path, log_quote(s->path));
+		return dir;
+	// until dir is closed: who finds a file of the wrong size must not empty it under another who has just made it
+	if (flock(dir, LOCK_EX))
+		debug("lock %s in the store: %s", path, strerror(errno));
 	f.fd = blocks_open(dir, blocks, &fresh);
 	r = f.fd < 0 ? f.fd : map_open(dir, &f);
 	if (r) {
@@ -279,20 +307,24 @@ int store_tmp(struct store *s)
 
 int store_adopt(struct store *s, int fd, const struct digest *key, uint32_t blocks)
 {
-	char path[80], from[64], to[96];
+	char path[80], from[64], name[64];
+	cleanup_fd int dir = space_dir(s, key, path);
 	struct space_file f;
 	int r;
 
-	space_path(key, path);
-	if (mkdirat(s->fd, path, 0700) && errno != EEXIST)
-		return warn_errno(-errno, "make %s in the store %s", path, log_quote(s->path));
+	if (dir < 0)
+		return dir;
 	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
-	snprintf(to, sizeof to, "%s/blocks", path);
-	// blocks that stand there may be incomplete or damaged; these here are whole: they take the place
-	if (unlinkat(s->fd, to, 0) && errno != ENOENT)
-		return warn_errno(-errno, "replace %s in the store %s", to, log_quote(s->path));
-	if (linkat(AT_FDCWD, from, s->fd, to, AT_SYMLINK_FOLLOW))
-		return warn_errno(-errno, "name %s in the store %s", to, log_quote(s->path));
+	snprintf(name, sizeof name, "new-%d-%llu", (int)gettid(), (unsigned long long)now_ns());
+	// blocks that stand there may be incomplete or damaged; these here are whole: they take the place, at once, whoever
+	// else does the same
+	if (linkat(AT_FDCWD, from, dir, name, AT_SYMLINK_FOLLOW))
+		return warn_errno(-errno, "name %s/%s in the store %s", path, name, log_quote(s->path));
+	if (renameat(dir, name, dir, "blocks")) {
+		r = -errno;
+		unlinkat(dir, name, 0);
+		return warn_errno(r, "replace %s/blocks in the store %s", path, log_quote(s->path));
+	}
 	r = store_space(s, key, blocks, &f);
 	if (r)
 		return r;

@@ -279,6 +279,16 @@ static const char *build_device(struct tar *t)
 	return NULL;
 }
 
+// A header that could have said the record's size (less than 8 GiB), and says another one but 0: readers that heed the one see
+// other entries than readers that heed the other (CVE-2025-62518).
+static bool size_contradicts(const struct tar *t, uint64_t size)
+{
+	int64_t v;
+
+	return (t->pax.has & PAX_SIZE) && size < 1ull << 33 && tarhead_number(t->block.h.size, sizeof t->block.h.size, &v) &&
+	       v != 0 && (uint64_t)v != size;
+}
+
 // Only a file has data. Some tars give links and directories the size of the inode: like Go, take
 // no notice of it; but a file whose name makes it a directory would hide its data.
 static const char *build_size(struct tar *t)
@@ -288,6 +298,8 @@ static const char *build_size(struct tar *t)
 
 	if (!pick_number(t, PAX_SIZE, t->pax.size, h->size, sizeof h->size, INT64_MAX, &size))
 		return "bad size";
+	if (size_contradicts(t, size))
+		return "the pax record and the header give different sizes";
 	if (t->e.type == TAR_DIR && h->type != '5' && size)
 		return "a directory with data";
 	t->left = t->e.type == TAR_FILE ? size : 0;

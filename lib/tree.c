@@ -12,8 +12,7 @@
 #include "log.h"
 
 struct tnode {
-	uint16_t mode;
-	bool implied;		// directory that no entry has described yet
+	uint16_t mode;		// no type: a pending hard link
 	uint32_t nlink;		// names (directories: 1)
 	uint32_t uid, gid;
 	int64_t mtime;
@@ -37,6 +36,10 @@ struct tnode {
 		struct {
 			uint32_t major, minor;
 		} dev;
+		struct {
+			uint32_t number;	// in tree.pending
+			uint32_t dirent;	// its only name
+		} pending;
 	};
 };
 
@@ -49,9 +52,11 @@ struct tdirent {
 	uint16_t layer;
 };
 
-struct pending {		// a hard link whose target has not been seen
-	char *path, *target;
-	size_t path_len, target_len;
+struct pending {		// a hard link whose target has not been seen: a node without a type keeps its place
+	uint32_t node;
+	uint32_t path, target;	// in the heap
+	uint32_t path_len, target_len;
+	bool seen;		// on the way from another one
 };
 
 struct tree {
@@ -230,6 +235,28 @@ static void unlink_dirent(struct tree *t, uint32_t d)
 	drop_node(t, node);
 }
 
+// A directory of a lower layer that has been hidden, but stays for what this layer has put below it: what the lower layer said of
+// it is gone.
+static void forget_dir(struct tree *t, uint32_t d)
+{
+	struct tnode *n = &t->nodes[t->dirents[d].node];
+
+	n->mode = S_IFDIR | 0755;
+	n->uid = n->gid = n->mtime_ns = 0;
+	n->mtime = 0;
+	n->xattrs = FMT_NO_XATTRS;
+	t->dirents[d].layer = (uint16_t)t->layer;
+}
+
+// Removes a directory's name when nothing is left below it.
+static void drop_dir(struct tree *t, uint32_t d)
+{
+	if (t->nodes[t->dirents[d].node].dir.entries)
+		forget_dir(t, d);
+	else
+		unlink_dirent(t, d);
+}
+
 // Removes what lower layers (all = false) or all layers (true) have put below a directory. No recursion: the walk goes
 // down to a directory's first remaining candidate and up again through the parents.
 static void empty_dir(struct tree *t, uint32_t top, bool all)
@@ -247,8 +274,8 @@ static void empty_dir(struct tree *t, uint32_t top, bool all)
 				return;
 			next = t->dirents[own].next;
 			dir = t->dirents[own].dir;
-			if (!t->nodes[t->dirents[own].node].dir.entries && (all || t->dirents[own].layer < t->layer))
-				unlink_dirent(t, own);
+			if (all || t->dirents[own].layer < t->layer)
+				drop_dir(t, own);
 			d = next;
 			continue;
 		}
@@ -272,7 +299,6 @@ static uint32_t make_dir(struct tree *t, uint32_t parent, const char *name, size
 	uint32_t n = new_node(t);
 
 	t->nodes[n].mode = S_IFDIR | 0755;
-	t->nodes[n].implied = true;
 	t->nodes[n].dir.first = t->nodes[n].dir.dirent = TREE_NONE;
 	t->nodes[n].dir.touched = TREE_NONE;
 	link_node(t, parent, name, len, n);
@@ -385,7 +411,7 @@ static int intern_xattrs(struct tree *t, const struct tar_entry *e, uint32_t *re
 		if (xattr_kept(&v[i]))
 			put_xattr(&set, &v[i]);
 	}
-	if (set.len > FMT_XATTR_SET_MAX)
+	if (set.len > FMT_XATTR_SET_MAX || t->xattrs.len + set.len > FMT_INDEX_MAX)
 		return -EBADMSG;
 	if (set.len)
 		*ret = add_xattr_set(t, &set);
@@ -393,6 +419,8 @@ static int intern_xattrs(struct tree *t, const struct tar_entry *e, uint32_t *re
 }
 
 // ---- entries ----
+
+#define HEAP_ENTRY_MAX 16384u	// bytes of names that one entry can bring
 
 #define WH ".wh."
 #define WH_LEN 4u
@@ -412,13 +440,33 @@ static bool is_whiteout(const char *base, size_t len)
 	return len >= WH_LEN && !memcmp(base, WH, WH_LEN);
 }
 
+// The first directory on the way to an entry whose name is a whiteout's; NULL when there is none, as it should be.
+static const char *whiteout_dir(const struct tar_entry *e, size_t dir_len)
+{
+	const char *s = e->path, *end = e->path + dir_len;
+
+	while (s < end) {
+		const char *slash = memchr(s, '/', (size_t)(end - s));
+
+		if (is_whiteout(s, (size_t)((slash ? slash : end) - s)))
+			return s;
+		s = slash ? slash + 1 : end;
+	}
+	return NULL;
+}
+
 bool tree_skips(const struct tar_entry *e)
 {
 	const char *base;
 	size_t dir_len, base_len;
 
 	split(e, &dir_len, &base, &base_len);
-	return is_whiteout(base, base_len);
+	return is_whiteout(base, base_len) || whiteout_dir(e, dir_len);
+}
+
+static int bad_whiteout(const struct tar_entry *e, const char *layer)
+{
+	return warn_errno(-EBADMSG, "layer %s: malformed whiteout %s", layer, log_quote_n(e->path, e->path_len));
 }
 
 // .wh.NAME hides NAME of lower layers, .wh..wh..opq all of them in its directory; .wh..wh.* are aufs's own files, ignored.
@@ -427,6 +475,9 @@ static int apply_whiteout(struct tree *t, const struct tar_entry *e, size_t dir_
 {
 	uint32_t dir, d;
 
+	// a hard link: aufs made its whiteouts so
+	if (e->type != TAR_FILE && e->type != TAR_HARDLINK && !(len >= 2 * WH_LEN && !memcmp(base + WH_LEN, WH, WH_LEN)))
+		return bad_whiteout(e, layer);
 	if (len == sizeof WH_OPAQUE - 1 && !memcmp(base, WH_OPAQUE, len)) {
 		dir = find_path(t, e->path, dir_len);
 		if (dir != TREE_NONE && dir_of(t, dir))
@@ -438,19 +489,20 @@ static int apply_whiteout(struct tree *t, const struct tar_entry *e, size_t dir_
 	base += WH_LEN;
 	len -= WH_LEN;
 	if (!len || (len == 1 && base[0] == '.') || (len == 2 && !memcmp(base, "..", 2)))
-		return warn_errno(-EBADMSG, "layer %s: malformed whiteout %s", layer, log_quote_n(e->path, e->path_len));
+		return bad_whiteout(e, layer);
 	dir = find_path(t, e->path, dir_len);
 	if (dir == TREE_NONE || !dir_of(t, dir))
 		return 0;
 	d = find_name(t, dir, base, len);
 	if (d == TREE_NONE)
 		return 0;
-	if (dir_of(t, t->dirents[d].node)) {
+	if (dir_of(t, t->dirents[d].node))
 		empty_dir(t, t->dirents[d].node, false);
-		if (t->nodes[t->dirents[d].node].dir.entries)
-			return 0;
-	}
-	if (t->dirents[d].layer < t->layer)
+	if (t->dirents[d].layer == t->layer)
+		return 0;
+	if (dir_of(t, t->dirents[d].node))
+		drop_dir(t, d);
+	else
 		unlink_dirent(t, d);
 	return 0;
 }
@@ -477,7 +529,6 @@ static void set_dir(struct tree *t, const struct tar_entry *e, uint32_t dir, con
 		n = d == TREE_NONE ? make_dir(t, dir, base, len) : t->dirents[d].node;
 		t->dirents[t->nodes[n].dir.dirent].layer = (uint16_t)t->layer;
 	}
-	t->nodes[n].implied = false;
 	set_common(&t->nodes[n], e, xattrs);
 }
 
@@ -521,22 +572,36 @@ static int set_other(struct tree *t, const struct tar_entry *e, uint32_t content
 	return 0;
 }
 
-static void add_pending(struct tree *t, const struct tar_entry *e)
+static bool is_pending(const struct tree *t, uint32_t node)
 {
-	t->pending = xgrow(t->pending, &t->cap_pending, t->n_pending + 1, sizeof *t->pending);
-	t->pending[t->n_pending++] = (struct pending){
-		xstrndup(e->path, e->path_len), xstrndup(e->link, e->link_len), e->path_len, e->link_len };
+	return !(t->nodes[node].mode & S_IFMT);
 }
 
-static int set_hardlink(struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base, size_t len, bool last)
+// Keeps the link's place, so that a later entry of the same name wins as it should.
+static void add_pending(struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base, size_t len)
+{
+	uint32_t node, d;
+
+	clear_name(t, dir, base, len);
+	node = new_node(t);
+	d = link_node(t, dir, base, len, node);
+	t->nodes[node].pending.number = (uint32_t)t->n_pending;
+	t->nodes[node].pending.dirent = d;
+	t->pending = xgrow(t->pending, &t->cap_pending, t->n_pending + 1, sizeof *t->pending);
+	t->pending[t->n_pending++] = (struct pending){
+		.node = node, .path = heap_add(t, e->path, e->path_len), .path_len = (uint32_t)e->path_len,
+		.target = heap_add(t, e->link, e->link_len), .target_len = (uint32_t)e->link_len };
+}
+
+static int set_hardlink(struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base, size_t len)
 {
 	uint32_t target = find_path(t, e->link, e->link_len), d;
 
-	if (target == TREE_NONE && !last) {
-		add_pending(t, e);
+	if (target == TREE_NONE || is_pending(t, target)) {
+		add_pending(t, e, dir, base, len);
 		return 0;
 	}
-	if (target == TREE_NONE || dir_of(t, target))
+	if (dir_of(t, target))
 		return -EBADMSG;
 	d = find_name(t, dir, base, len);
 	if (d != TREE_NONE && t->dirents[d].node == target) {	// to itself
@@ -558,15 +623,18 @@ static int bad_link(const char *layer, const char *path, size_t path_len, const 
 
 int tree_add(struct tree *t, const struct tar_entry *e, uint32_t content, const char *layer)
 {
-	const char *base;
+	const char *base, *hidden;
 	size_t dir_len, len;
 	uint32_t dir, xattrs;
 	int r;
 
 	split(e, &dir_len, &base, &len);
+	hidden = whiteout_dir(e, dir_len);
+	if (hidden)	// aufs's own again, or nonsense
+		return strncmp(hidden, WH WH, 2 * WH_LEN) ? bad_whiteout(e, layer) : 0;
 	if (is_whiteout(base, len))
 		return apply_whiteout(t, e, dir_len, base, len, layer);
-	if (t->live_nodes >= TREE_MAX_NODES || t->heap.len > UINT32_MAX - 8192)
+	if (t->live_nodes >= TREE_MAX_NODES || t->heap.len > UINT32_MAX - HEAP_ENTRY_MAX)
 		return warn_errno(-EBADMSG, "layer %s: more than %u files", layer, TREE_MAX_NODES);
 	if (!len && e->type != TAR_DIR)
 		return warn_errno(-EBADMSG, "layer %s: the root is not a directory", layer);
@@ -576,7 +644,7 @@ int tree_add(struct tree *t, const struct tar_entry *e, uint32_t content, const 
 		return warn_errno(-EBADMSG, "layer %s: %s is a character device 0:0 (an overlayfs whiteout); "
 				  "OCI layers mark deletions by names, not devices", layer, log_quote_n(e->path, e->path_len));
 	if (intern_xattrs(t, e, &xattrs))
-		return warn_errno(-EBADMSG, "layer %s: %s has malformed extended attributes", layer,
+		return warn_errno(-EBADMSG, "layer %s: %s has malformed extended attributes, or too many", layer,
 				  log_quote_n(e->path, e->path_len));
 	dir = walk_dirs(t, e->path, dir_len);
 	touch(t, dir);
@@ -586,44 +654,63 @@ int tree_add(struct tree *t, const struct tar_entry *e, uint32_t content, const 
 	}
 	if (e->type != TAR_HARDLINK)
 		return set_other(t, e, content, dir, base, len, xattrs);
-	r = set_hardlink(t, e, dir, base, len, false);
+	r = set_hardlink(t, e, dir, base, len);
 	return r ? bad_link(layer, e->path, e->path_len, e->link, e->link_len) : 0;
 }
 
-// Links to later entries resolve in as many rounds as the longest chain of them is long; a round without progress is an error.
-static size_t resolve_round(struct tree *t)
+static uint32_t target_of(const struct tree *t, uint32_t node)
 {
-	size_t left = 0;
+	const struct pending *p = &t->pending[t->nodes[node].pending.number];
 
-	for (size_t i = 0; i < t->n_pending; i++) {
-		struct pending *p = &t->pending[i];
-		struct tar_entry e = { .path = p->path, .path_len = p->path_len, .link = p->target, .link_len = p->target_len };
-		const char *base;
-		size_t dir_len, len;
+	return find_path(t, (const char *)t->heap.data + p->target, p->target_len);
+}
 
-		split(&e, &dir_len, &base, &len);
-		if (set_hardlink(t, &e, walk_dirs(t, e.path, dir_len), base, len, true)) {
-			t->pending[left++] = *p;
-		} else {
-			free(p->path);
-			free(p->target);
-		}
+// The file that a pending link ends at, over others of its kind; TREE_NONE: nothing, a directory, or a circle.
+static uint32_t follow(struct tree *t, uint32_t node)
+{
+	while (node != TREE_NONE && is_pending(t, node)) {
+		struct pending *p = &t->pending[t->nodes[node].pending.number];
+
+		if (p->seen)
+			return TREE_NONE;
+		p->seen = true;
+		node = target_of(t, node);
 	}
-	return left;
+	return node == TREE_NONE || dir_of(t, node) ? TREE_NONE : node;
+}
+
+// Settles a pending link and all on its way, so that a chain of any length is walked once.
+static int settle(struct tree *t, uint32_t node)
+{
+	uint32_t file = follow(t, node);
+
+	if (file == TREE_NONE)
+		return -EBADMSG;
+	while (is_pending(t, node)) {
+		uint32_t next = target_of(t, node);
+
+		t->dirents[t->nodes[node].pending.dirent].node = file;
+		t->nodes[file].nlink++;
+		drop_node(t, node);
+		node = next;
+	}
+	return 0;
 }
 
 int tree_end_layer(struct tree *t, const char *layer)
 {
-	while (t->n_pending) {
-		size_t left = resolve_round(t);
+	for (size_t i = 0; i < t->n_pending; i++) {
+		const struct pending *p = &t->pending[i];
+		const struct tnode *n = &t->nodes[p->node];
+		const char *heap = (const char *)t->heap.data;
 
-		if (left == t->n_pending) {
-			struct pending *p = &t->pending[0];
-
-			return bad_link(layer, p->path, p->path_len, p->target, p->target_len);
-		}
-		t->n_pending = left;
+		// settled before, or its name has gone to a later entry (then the node may be another one's by now)
+		if (!n->nlink || !is_pending(t, p->node) || n->pending.number != i)
+			continue;
+		if (settle(t, p->node))
+			return bad_link(layer, heap + p->path, p->path_len, heap + p->target, p->target_len);
 	}
+	t->n_pending = 0;
 	return 0;
 }
 
@@ -650,10 +737,6 @@ void tree_free(struct tree *t)
 {
 	if (!t)
 		return;
-	for (size_t i = 0; i < t->n_pending; i++) {
-		free(t->pending[i].path);
-		free(t->pending[i].target);
-	}
 	free(t->pending);
 	free(t->nodes);
 	free(t->dirents);

@@ -440,6 +440,9 @@ unsigned http_status(const struct http_xfer *x)
 const char *http_header(const struct http_xfer *x, const char *name, unsigned i)
 {
 	size_t n = strlen(name);
+
+	if (x->head.len == 0)
+		return NULL;
 	const char *line = (const char *)x->head.data, *end = line + x->head.len;
 
 	for (; line < end; line += strlen(line) + 1)

@@ -68,7 +68,8 @@ must_match() {	# must_match PATTERN FILE
 }
 must_equal() {	# must_equal WHAT WANTED GOT
 	[ "$2" = "$3" ] && return 0
-	printf '%s: wanted:\n%s\ngot:\n%s\n' "$1" "$2" "$3" | head -c 2000
+	echo "$1: wanted (-), got (+):"
+	diff -U 0 <(echo "$2") <(echo "$3") | tail -n +4 | cut -c 1-200 | head -n 30
 	return 1
 }
 status_is() {	# status_is STATUS COMMAND...
@@ -84,18 +85,20 @@ refused() {
 	before=$(state_of_case)
 	status_is 1 "$@" >"$D/refused.out" 2>"$D/refused.err" || { cat "$D/refused.out" "$D/refused.err"; return 1; }
 	must_match "$pattern" "$D/refused.err"
-	if LC_ALL=C grep -qaP '[^\x20-\x7e\n\t]' "$D/refused.err"; then
-		echo "stderr is not printable"; cat -v "$D/refused.err"; return 1
-	fi
+	printable "$D/refused.err" || { echo "stderr is not printable"; cat -v "$D/refused.err"; return 1; }
 	[ ! -s "$D/refused.out" ] || { echo "stdout is not empty"; cat "$D/refused.out"; return 1; }
 	must_equal 'files left behind' "$before" "$(state_of_case)"
+}
+printable() {	# printable FILE: no control characters, C0 or C1, but newline and tab
+	! LC_ALL=C grep -qaP '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' "$1"
 }
 state_of_case() {
 	local d
 	find "$TMPDIR" -mindepth 1 -printf 'tmp %P\n'
-	# lock files, empty directories and the layout's own marks are the store's furniture
-	find "$FCPULL_ROOT" -type f \( -path '*/blobs/*' -o -path '*/data/*' \) -printf 'store %P %s\n' | sort
-	[ ! -e "$FCPULL_ROOT/index.json" ] || jq -c '.manifests[]' "$FCPULL_ROOT/index.json"
+	# lock files, empty directories and the layout's own marks are the store's furniture; a blob that is what its name
+	# says does no harm there, anything else does
+	find "$FCPULL_ROOT" -type f -path '*/data/*' -printf 'store %P %s\n' | sort
+	find "$FCPULL_ROOT" -type f -path '*/blobs/*' -exec sha256sum {} + | awk '{ n = $2; sub(/.*\//, "", n); if (n != $1) print "no blob: " $2 }'
 	for d in "$D"/*/index.json; do
 		[ ! -e "$d" ] || [ "${d%/*}" = "$FCPULL_ROOT" ] || tree_state "${d%/*}"
 	done
@@ -244,7 +247,7 @@ fcr() {
 	"$FCPULL" "$verb" --cacert "$REG_CA" --creds "$REG_CREDS" "$@"
 }
 blob_bytes() {	# blob_bytes NAME: bytes of blobs that the registry has sent so far
-	awk '/"GET [^ ]*\/blobs\// { sub(/.*HTTP\/[0-9.]*" /, ""); if ($1 < 300) n += $2 } END { print n + 0 }' "$(registry_file "$1" log)"
+	awk '/"GET [^ ]*\/blobs\// { sub(/.*HTTP\/[0-9.]*" /, ""); if ($1 < 300) n += $2 } END { printf "%.0f\n", n }' "$(registry_file "$1" log)"
 }
 sk_inspect() { skopeo inspect --cert-dir "$REG_CERTS" --creds "$REG_CREDS" "$@"; }
 sk_copy() {	# sk_copy [--all] SRC DST

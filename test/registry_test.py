@@ -172,6 +172,8 @@ def manifests():
     portal = rule("status", MANIFESTS, status=200, headers={"Content-Type": "text/html"}, body="<html>\x1b[2Jplease log in</html>")
     case("captive portal: shown, escaped", man, -EBADMSG, r"<html>\\x1b", [portal])
     case("captive portal by digest", ["manifest", R + "@" + MD], -EBADMSG, "digest of what came.*<html>", [portal])
+    case("manifest of no bytes", man, -EBADMSG, "not JSON", [rule("status", MANIFESTS, status=200)])
+    case("an answer without any header", man, -EBADMSG, "not JSON", [rule("raw", MANIFESTS, bytes="HTTP/1.1 200 OK\r\n\r\nhello")])
     case("manifest of 4 MiB + 1", man, -EFBIG, "larger than", [rule("huge", MANIFESTS, size=(4 << 20) + 65536)])
     both = {"schemaVersion": 2, "layers": [], "manifests": []}
     for name, doc, err in (("both manifest and index", both, "looks like both"), ("neither", {"schemaVersion": 2}, "neither"),

@@ -1,0 +1,79 @@
+// driver.c - the ways to show an image as a file system
+//
+// fuse: our own file system. erofs: the kernel's EROFS on one virtual file, image.erofs, that our worker serves by FUSE; its
+// metadata is generated here, from the checked tree, so that the kernel never parses a publisher's.
+// SPDX-License-Identifier: Apache-2.0
+#include "driver.h"
+
+#include <fcntl.h>
+
+#include "erofsmnt.h"
+#include "imagefile.h"
+#include "log.h"
+#include "treefs.h"
+
+static int fuse_driver_serve(struct host_image *h, int fuse, unsigned threads)
+{
+	return treefs_serve(h->lz, fuse, threads);
+}
+
+// The metadata goes to a file without a name, so that it costs page cache that can be dropped, not memory.
+static int erofs_driver_serve(struct host_image *h, int fuse, unsigned threads)
+{
+	cleanup_fd int meta = store_tmp(h->store);
+	struct erofs_image *im;
+	int r = meta < 0 ? meta : erofs_build(h->ix, meta, &im);
+
+	if (r)
+		return r;
+	r = imagefile_serve(h->lz, im, fuse, threads);
+	erofs_free(im);
+	return r;
+}
+
+static int erofs_driver_make(struct host_image *h, int fuse_mnt, int *ret_mnt)
+{
+	cleanup_fd int image = openat(fuse_mnt, IMAGEFILE_NAME, O_RDONLY | O_CLOEXEC);
+	struct erofs_mount_opts o = { 0 };
+	struct erofs_mount m;
+	int r = image < 0 ? -errno : erofs_mount_fd(image, &o, &m, ret_mnt);
+
+	if (r)
+		return warn_errno(r, "%s: mount by the erofs driver%s%s", h->name, r == -ENODEV ? ": " : "",
+				  r == -ENODEV ? m.why : "");
+	info("%s: %s", h->name, m.why);
+	return 0;
+}
+
+const struct driver *driver_find(const char *name)
+{
+	static const struct driver drivers[] = {
+		{ "erofs", erofs_driver_serve, erofs_driver_make },
+		{ "fuse", fuse_driver_serve, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
+		if (!strcmp(drivers[i].name, name))
+			return &drivers[i];
+	return NULL;
+}
+
+int driver_choose(const char *name, const char **ret_name, char why[static 160])
+{
+	int r;
+
+	if (name && !driver_find(name))
+		return warn_errno(-EINVAL, "there is no driver %s; there are erofs and fuse", log_quote(name));
+	if (name && strcmp(name, "erofs")) {
+		snprintf(why, 160, "asked for");
+		*ret_name = "fuse";
+		return 0;
+	}
+	r = erofs_supported(why);
+	if (r && name)
+		return warn_errno(r, "the erofs driver: %s", why);
+	*ret_name = r ? "fuse" : "erofs";
+	if (!r)
+		snprintf(why, 160, name ? "asked for" : "this kernel reads EROFS");
+	return 0;
+}

@@ -1,0 +1,262 @@
+// worker.c - the process that serves an image on a FUSE connection which its holder owns
+//
+// Threads: main runs the driver; `control` sends signs of life and hears the holder. Everything here is read again from the store
+// and checked, by digest; nothing of a predecessor's memory is believed but its ledger, which the same program has written.
+// When the holder is killed the worker goes on: readers lose nothing but the next successor.
+// SPDX-License-Identifier: Apache-2.0
+#include "worker.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "ctl.h"
+#include "fuse.h"
+#include "holder.h"
+#include "json.h"
+#include "log.h"
+
+#define THREADS 4
+#define BEAT_MS 250
+#define TRIES 2
+enum { EXIT_REFUSED = 3 };
+
+// ---- what a worker must know ----
+
+void about_write(const struct about *a, struct buf *out)
+{
+	char index[DIGEST_STR_LEN];
+
+	json_open(out, NULL, '{');
+	json_put_u64(out, "version", ABOUT_VERSION);
+	json_put_str(out, "reference", a->reference);
+	json_put_str(out, "store", a->store);
+	json_put_str(out, "index", digest_str(&a->index, index));
+	json_put_bool(out, "accelerated", a->accelerated);
+	json_put_str(out, "driver", a->driver);
+	json_put_u64(out, "deadline_ns", a->deadline_ns);
+	json_put_str(out, "authfile", a->authfile);
+	json_put_str(out, "cacert", a->cacert);
+	json_put_bool(out, "plain_http", a->plain_http);
+	json_put_u64(out, "retries", a->retries);
+	json_put_u64(out, "log_level", a->log_level);
+	json_put_bool(out, "no_resend", a->no_resend);
+	json_close(out, '}');
+}
+
+static int read_fields(yyjson_val *o, struct about *a)
+{
+	const char *index = json_str(o, "index");
+	uint64_t retries, level;
+
+	*a = (struct about){
+		.reference = json_str(o, "reference"), .store = json_str(o, "store"), .driver = json_str(o, "driver"),
+		.accelerated = json_bool(o, "accelerated", false), .authfile = json_str(o, "authfile"), .cacert = json_str(o, "cacert"),
+		.plain_http = json_bool(o, "plain_http", false), .no_resend = json_bool(o, "no_resend", false),
+	};
+	if (!a->reference || !a->store || !a->driver || !index || digest_parse(index, &a->index) ||
+	    json_u64(o, "deadline_ns", &a->deadline_ns) || json_u64(o, "retries", &retries) || json_u64(o, "log_level", &level))
+		return -EBADMSG;
+	a->retries = (unsigned)retries;
+	a->log_level = (unsigned)level;
+	return 0;
+}
+
+int about_read(const void *p, size_t n, struct about *ret, struct yyjson_doc **ret_doc)
+{
+	cleanup_json_secret yyjson_doc *doc = NULL;
+	uint64_t version;
+
+	if (json_parse(p, n, NULL, &doc) || json_u64(json_root(doc), "version", &version))
+		return warn_errno(-EBADMSG, "the state that a mount hands over cannot be read");
+	if (version != ABOUT_VERSION)
+		return warn_errno(-EPROTO, "the state that a mount hands over has version %llu, this is fcpull %s, which knows %d",
+				  (unsigned long long)version, FCPULL_VERSION, ABOUT_VERSION);
+	if (read_fields(json_root(doc), ret))
+		return warn_errno(-EBADMSG, "the state that a mount hands over lacks something");
+	*ret_doc = steal(&doc);
+	return 0;
+}
+
+static int map_about(struct about *ret, yyjson_doc **ret_doc)
+{
+	struct stat st;
+	void *p;
+	int r;
+
+	if (fstat(HOLD_ABOUT, &st) || st.st_size <= 0 || st.st_size > ABOUT_MAX)
+		return warn_errno(-EBADMSG, "not started by a holder");
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, HOLD_ABOUT, 0);
+	if (p == MAP_FAILED)
+		return warn_errno(-errno, "map the state");
+	r = about_read(p, (size_t)st.st_size, ret, ret_doc);
+	munmap(p, (size_t)st.st_size);
+	return r;
+}
+
+// The name of a file in memory with this text: what wants a path gets one, and secrets never touch a disk.
+static const char *text_file(const char *text, char path[static 32])
+{
+	int fd = text ? memfd_create("fcpull-text", MFD_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return NULL;
+	if (write_full(fd, text, strlen(text))) {
+		close(fd);
+		return NULL;
+	}
+	snprintf(path, 32, "/proc/self/fd/%d", fd);
+	return path;
+}
+
+static int open_image(const struct about *a, struct host_image **ret)
+{
+	static char authfile[32], cacert[32];
+	static struct host_opts o;	// the repo borrows its net for as long as it is open
+
+	o = (struct host_opts){ .root = a->store, .net = { .plain_http = a->plain_http } };
+	// the engine itself asks again, until the readers' deadline; long pauses in between would be felt when the network is back
+	o.net.retries = a->retries ? a->retries : TRIES;
+	o.net.authfile = text_file(a->authfile, authfile);
+	o.net.cacert = text_file(a->cacert, cacert);
+	if ((a->authfile && !o.net.authfile) || (a->cacert && !o.net.cacert))
+		return warn_errno(-ENOMEM, "keep credentials in memory");
+	int r = host_open_index(a->reference, &a->index, a->accelerated, &o, ret);
+
+	if (r)
+		return r;
+	(*ret)->deadline_ns = a->deadline_ns;
+	return host_start(*ret);
+}
+
+// ---- control ----
+
+static bool no_resend;
+
+static void take(int ledger)
+{
+	struct ctl m = { .verb = CTL_TAKEN };
+	struct fuse_ledger *dead = MAP_FAILED;
+
+	if (ledger >= 0)
+		dead = mmap(NULL, sizeof *dead, PROT_READ, MAP_SHARED, ledger, 0);
+	m.result = dead == MAP_FAILED ? -ENOMEM : fuse_take_over(dead, no_resend);
+	if (m.result && m.result != -ENODEV)
+		warn_errno(m.result, "take over what a worker has left; its readers wait until they are interrupted");
+	if (dead != MAP_FAILED)
+		munmap(dead, sizeof *dead);
+	ctl_send(WORK_CTL, m, -1);
+}
+
+static void *control(void *arg)
+{
+	bool alone = false;
+
+	(void)arg;
+	prctl(PR_SET_NAME, "control");
+	for (;;) {
+		struct ctl m;
+		int fd = -1, r;
+
+		fuse_beat();
+		if (alone) {
+			usleep(BEAT_MS * 1000);
+			continue;
+		}
+		r = ctl_recv(WORK_CTL, BEAT_MS, &m, &fd);
+		if (r == -ENODATA || r == -ECONNRESET) {
+			warn("the holder is gone: when this process ends, the mount ends");
+			alone = true;
+		} else if (!r && m.verb == CTL_TAKE) {
+			take(fd);
+		} else if (!r && m.verb == CTL_STOP && !fuse_stop()) {
+			ctl_send(WORK_CTL, (struct ctl){ .verb = CTL_STOPPED }, -1);
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+	return NULL;
+}
+
+static int wait_go(void)
+{
+	struct ctl m;
+	int fd, r;
+
+	ctl_send(WORK_CTL, (struct ctl){ .verb = CTL_READY }, -1);
+	do
+		r = ctl_recv(WORK_CTL, -1, &m, &fd);
+	while (r == -EINTR);
+	return r ? r : m.verb == CTL_GO ? 0 : -EPROTO;
+}
+
+static int start_control(void)
+{
+	pthread_t id;
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&id, NULL, control, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r ? warn_errno(-r, "start a thread") : 0;
+}
+
+// ---- life ----
+
+static int use_ledger(void)
+{
+	struct fuse_ledger *l = mmap(NULL, sizeof *l, PROT_READ | PROT_WRITE, MAP_SHARED, WORK_LEDGER, 0);
+
+	if (l == MAP_FAILED || ftruncate(WORK_LEDGER, sizeof *l))
+		return warn_errno(-errno, "map the ledger");
+	fuse_ledger_use(l);
+	return 0;
+}
+
+static int serve(const struct about *a)
+{
+	const struct driver *d = driver_find(a->driver);
+	struct host_image *h;
+	int r;
+
+	if (!d)
+		return warn_errno(-EPROTO, "there is no driver %s here", log_quote(a->driver));
+	r = open_image(a, &h);
+	if (!r)
+		r = use_ledger();
+	if (!r)
+		r = wait_go();
+	if (r)
+		return r;
+	dup2(HOLD_LOG, STDERR_FILENO);
+	r = start_control();
+	if (!r)
+		r = d->serve(h, HOLD_FUSE, THREADS);
+	if (r && r != -ECANCELED)
+		return r;
+	// nobody waits for an answer any more; what is under way for the store may be cut short at any point, as by a power cut
+	if (lazy_damaged(h->lz))
+		host_close(h);
+	return 0;
+}
+
+int worker_main(void)
+{
+	struct about a;
+	yyjson_doc *doc;
+
+	prctl(PR_SET_NAME, "@fcpull-worker", 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	signal(SIGPIPE, SIG_IGN);
+	for (int fd = HOLD_FUSE; fd < HOLD_END; fd++)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (map_about(&a, &doc))
+		return EXIT_REFUSED;
+	log_level = (enum log_level)a.log_level;
+	return serve(&a) ? EXIT_FAILURE : 0;
+}

@@ -1,0 +1,245 @@
+// status.c - status, upgrade-mounts: the mounts that live now
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+
+#include "fcpull.h"
+#include "json.h"
+#include "log.h"
+#include "state.h"
+
+#define ASK_MS 2000
+#define UPGRADE_MS 60000
+#define BUSY_TRIES 100
+
+// ---- what there is ----
+
+struct live {
+	struct state s;
+	struct ctl holder;		// its answer
+	bool answers;
+	struct state_mount *mounts;	// here
+	size_t n_mounts, elsewhere;
+	uint64_t present, total;	// blocks
+	bool counted;
+};
+
+// Blocks of zeros are neither fetched nor kept.
+static int count_blocks(const struct host_image *h, struct live *l)
+{
+	for (uint32_t i = 0; i < index_spaces(h->ix); i++) {
+		struct digest key = index_space_key(h->ix, i);
+		struct space_file f;
+		struct space_view sp;
+		int r;
+
+		index_space(h->ix, i, &sp);
+		r = store_space(h->store, &key, sp.blocks, &f);
+		if (r)
+			return r;
+		for (uint32_t c = sp.first_chunk; c < sp.first_chunk + sp.chunks; c++) {
+			struct chunk_view v;
+
+			index_chunk(h->ix, c, &v);
+			if (v.codec == CODEC_ZERO)
+				continue;
+			l->total += v.blocks;
+			l->present += space_has(&f, v.block, v.blocks) ? v.blocks : 0;
+		}
+		space_file_close(&f);
+	}
+	l->counted = true;
+	return 0;
+}
+
+static void look_at(int dir, struct live *l)
+{
+	struct host_opts o = { .root = l->s.store };
+	struct host_image *h;
+
+	l->answers = !state_ask(dir, l->s.id, CTL_STATUS, -1, ASK_MS, &l->holder);
+	if (state_mounts(l->s.major, l->s.minor, true, &l->mounts, &l->n_mounts))
+		debug("%s is mounted nowhere that can be seen", l->s.image);
+	for (size_t i = 0; i < l->n_mounts; i++)
+		l->elsewhere += l->mounts[i].pid != 0;
+	if (host_open_index(l->s.image, &l->s.index, false, &o, &h))
+		return;
+	if (count_blocks(h, l))
+		debug("the blocks of %s cannot be counted", l->s.image);
+	host_close(h);
+}
+
+static int look_at_all(int *ret_dir, struct live **ret, size_t *ret_n)
+{
+	struct state *v;
+	size_t n;
+	int dir = state_dir(), r = dir < 0 ? dir : state_list(dir, &v, &n);
+
+	if (r)
+		return r;
+	*ret = xcalloc(n, sizeof **ret);
+	for (size_t i = 0; i < n; i++) {
+		(*ret)[i].s = v[i];
+		look_at(dir, &(*ret)[i]);
+	}
+	free(v);
+	*ret_n = n;
+	*ret_dir = dir;
+	return 0;
+}
+
+// ---- status ----
+
+static bool status_json;
+
+static const struct opt status_opts[] = {
+	{ 0, "json", NULL, "one JSON document", opt_flag, &status_json, false },
+	{ 0 },
+};
+
+static void put_live(struct buf *b, const struct live *l)
+{
+	char d[DIGEST_STR_LEN];
+
+	json_open(b, NULL, '{');
+	json_put_str(b, "id", l->s.id);
+	json_put_str(b, "image", l->s.image);
+	json_put_str(b, "digest", digest_str(&l->s.digest, d));
+	json_put_str(b, "index", digest_str(&l->s.index, d));
+	json_put_str(b, "form", l->s.form);
+	json_put_str(b, "store", l->s.store);
+	json_open(b, "mounts", '[');
+	for (size_t i = 0; i < l->n_mounts; i++)
+		if (!l->mounts[i].pid)
+			json_put_str(b, NULL, l->mounts[i].path);
+	json_close(b, ']');
+	json_put_u64(b, "mounts_elsewhere", l->elsewhere);
+	json_put_str(b, "driver", l->s.driver);
+	json_put_str(b, "why", l->s.why);
+	json_put_u64(b, "connection", l->s.connection);
+	if (l->s.deadline_ns == UINT64_MAX)
+		json_put_str(b, "network_loss_seconds", NULL);
+	else
+		json_put_u64(b, "network_loss_seconds", l->s.deadline_ns / 1000000000u);
+	json_put_bool(b, "answers", l->answers);
+	json_put_i64(b, "holder_pid", l->holder.holder);
+	json_put_i64(b, "worker_pid", l->holder.worker);
+	json_put_u64(b, "restarts", l->holder.restarts);
+	json_put_u64(b, "handovers", l->holder.handovers);
+	json_put_u64(b, "blocks_present", l->present);
+	json_put_u64(b, "blocks_total", l->total);
+	json_put_bool(b, "complete", l->counted && l->present == l->total);
+	json_close(b, '}');
+}
+
+static void print_json(const struct live *v, size_t n)
+{
+	cleanup_buf struct buf b = { 0 };
+
+	json_open(&b, NULL, '{');
+	json_open(&b, "mounts", '[');
+	for (size_t i = 0; i < n; i++)
+		put_live(&b, &v[i]);
+	json_close(&b, ']');
+	json_close(&b, '}');
+	puts(buf_str(&b));
+}
+
+static void print_live(const struct live *l)
+{
+	char size[16], present[16];
+
+	printf("%s\n", l->s.image);
+	for (size_t i = 0; i < l->n_mounts; i++)
+		if (!l->mounts[i].pid)
+			printf("  at        %s\n", l->mounts[i].path);
+	if (l->elsewhere)
+		printf("  at        %zu more in other mount namespaces\n", l->elsewhere);
+	printf("  driver    %s (%s)\n", l->s.driver, l->s.why);
+	if (l->answers)
+		printf("  served    by %d, held by %d, %u restarts, %u hand-overs\n", (int)l->holder.worker, (int)l->holder.holder,
+		       l->holder.restarts, l->holder.handovers);
+	else
+		printf("  served    the holder does not answer\n");
+	printf("  here      %s of %s%s\n", human_size(l->present << BLOCK_SHIFT, present), human_size(l->total << BLOCK_SHIFT, size),
+	       l->counted && l->present == l->total ? ", complete" : "");
+}
+
+static int status(int argc, char **argv)
+{
+	struct live *v;
+	size_t n;
+	int dir;
+
+	(void)argv;
+	if (argc) {
+		warn("status takes no operands; try 'fcpull status --help'");
+		return EXIT_USAGE;
+	}
+	if (look_at_all(&dir, &v, &n))
+		return EXIT_FAILURE;
+	if (status_json)
+		print_json(v, n);
+	for (size_t i = 0; i < n && !status_json; i++)
+		print_live(&v[i]);
+	return 0;
+}
+
+const struct applet applet_status = {
+	"status", "", "the mounts that live now, and who serves them", status_opts, NULL, status, false, 0,
+};
+
+// ---- upgrade-mounts ----
+
+static const char *upgrade_exe;
+
+static const struct opt upgrade_opts[] = {
+	{ 0, "exe", "PATH", "serve by this executable (else by this one)", opt_str, &upgrade_exe, false },
+	{ 0 },
+};
+
+static int upgrade(int dir, const struct state *s, int exe)
+{
+	struct ctl c = { 0 };
+	int r = -EBUSY;
+
+	// the last hand-over's old worker may still be answering
+	for (int i = 0; i < BUSY_TRIES && r == -EBUSY; i++) {
+		if (i)
+			usleep(100000);
+		r = state_ask(dir, s->id, CTL_UPGRADE, exe, UPGRADE_MS, &c);
+	}
+	if (r)
+		return warn_errno(r, "%s is still served by the old worker%s%s", log_quote(s->image), *c.text ? ": " : "", c.text);
+	info("%s is served by %d now", s->image, (int)c.worker);
+	return 0;
+}
+
+static int upgrade_mounts(int argc, char **argv)
+{
+	cleanup_fd int exe = -1;
+	struct state *v;
+	size_t n;
+	int dir, failed = 0;
+
+	(void)argv;
+	if (argc) {
+		warn("upgrade-mounts takes no operands; try 'fcpull upgrade-mounts --help'");
+		return EXIT_USAGE;
+	}
+	exe = open(upgrade_exe ? upgrade_exe : "/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if (exe < 0)
+		return warn_errno(-errno, "open %s", upgrade_exe ? upgrade_exe : "this program"), EXIT_FAILURE;
+	dir = state_dir();
+	if (dir < 0 || state_list(dir, &v, &n))
+		return EXIT_FAILURE;
+	for (size_t i = 0; i < n; i++)
+		failed |= upgrade(dir, &v[i], exe);
+	return failed ? EXIT_FAILURE : 0;
+}
+
+const struct applet applet_upgrade_mounts = {
+	"upgrade-mounts", "", "hand every mount over to another fcpull", upgrade_opts,
+	"Readers notice nothing. A mount whose state the new program does not understand\n"
+	"stays with its old one.",
+	upgrade_mounts, false, 0,
+};
