@@ -108,14 +108,17 @@ build/$1/fcpull: $(sources:%.c=build/$1/%.o) build/$1/sources
 endef
 $(foreach v,musl asan tsan fuzz,$(eval $(call variant,$v)))
 
-check: fcpull analyze-quick unit fuzz-replay ## all tests of ./fcpull, unit tests, fuzz corpora, quick analysis
+# test/run runs the unit tests and the replayers too.
+programs = $(unit:%=build/asan/%) $(fuzzers:%=build/asan/replay_%)
+
+check: fcpull analyze-quick $(programs) ## all tests of ./fcpull, unit tests, fuzz corpora, quick analysis
 	$(Q)FCPULL=$(CURDIR)/fcpull test/run
 
-check-asan: build/asan/fcpull ## the tests with the address and undefined-behaviour sanitizers
+check-asan: build/asan/fcpull $(programs) ## the tests with the address and undefined-behaviour sanitizers
 	$(Q)FCPULL=$(CURDIR)/$< test/run
 
 # Without randomised addresses: gcc's tsan runtime may not know a newer kernel's layout.
-check-tsan: build/tsan/fcpull ## the tests with the thread sanitizer
+check-tsan: build/tsan/fcpull $(programs) ## the tests with the thread sanitizer
 	$(Q)FCPULL=$(CURDIR)/$< setarch -R test/run
 
 demo: fcpull ## show what fcpull does, on a registry of its own

@@ -13,12 +13,13 @@
 
 // ---- convert ----
 
-static const char *codec_name = "zstd";
+static const char *codec_name = "zstd", *suffix;
 static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
 
 static const struct opt convert_opts[] = {
 	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
 	{ 0, "level", "N", "of the codec (zstd 3, lz4hc 9)", opt_u64, &level, false },
+	{ 0, "suffix", "TEXT", "DST is SRC with TEXT behind its tag", opt_str, &suffix, false },
 	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -111,14 +112,24 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	return r;
 }
 
+static void add_suffix(struct ref *dst)
+{
+	char *tag = xasprintf("%s%s", dst->tag, suffix);
+
+	free(dst->tag);
+	dst->tag = tag;
+	free(dst->digest);	// SRC's: the result has another
+	dst->digest = NULL;
+}
+
 static int convert(int argc, char **argv)
 {
 	struct accel_conf conf = { 0 };
 	struct ref src, dst;
 	int r;
 
-	if (argc < 1 || argc > 2) {
-		warn("convert takes SRC and perhaps DST; try 'fcpull convert --help'");
+	if (argc < 1 || argc > 2 || (suffix && argc == 2)) {
+		warn("convert takes SRC and, without --suffix, perhaps DST; try 'fcpull convert --help'");
 		return EXIT_USAGE;
 	}
 	if (image_opts_finish() || pack_conf(&conf.pack) || ref_parse(argv[0], &src))
@@ -127,6 +138,8 @@ static int convert(int argc, char **argv)
 		ref_fini(&src);
 		return EXIT_USAGE;
 	}
+	if (suffix && dst.tag)
+		add_suffix(&dst);
 	if (dst.digest && (argc == 2 || !dst.tag)) {
 		warn("%s names no tag that could hold the result; give DST with a tag", log_quote(argv[argc - 1]));
 		r = -EINVAL;
