@@ -216,7 +216,7 @@ static void send_one(struct fuse_thread *t, const uint8_t *p, size_t len, bool f
 {
 	struct fuse_request rq;
 
-	memset(t->in, 0xa5, sizeof t->in);
+	memset(t->in, 0xa5, FUSE_REQUEST_MAX);
 	memcpy(t->in, p, len);
 	if (fix && len >= 4)
 		memcpy(t->in, &(uint32_t){ (uint32_t)len }, 4);
