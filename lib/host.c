@@ -50,6 +50,12 @@ static int remember(struct host_image *h)
 	return r ? r : repo_put_manifest(to, h->key, img->top.media_type, img->top.bytes, img->top.len);
 }
 
+// "No such image", a bad one, a wrong certificate are answers; only a registry that cannot be reached gives none.
+static bool is_silence(int r)
+{
+	return r == -EHOSTUNREACH || r == -ENETUNREACH || r == -ECONNREFUSED || r == -ECONNRESET || r == -ETIMEDOUT || r == -EAGAIN;
+}
+
 static int find_image(struct host_image *h, const struct ref *ref, const struct host_opts *o)
 {
 	int r;
@@ -65,8 +71,7 @@ static int find_image(struct host_image *h, const struct ref *ref, const struct 
 		return 0;
 	repo_close(h->repo);
 	h->repo = NULL;
-	// the answer "no such image", or a bad one, is an answer; silence is not
-	if (r == -ENOENT || r == -EBADMSG || r == -EPROTO || r == -EACCES || open_stored(h, o))
+	if (!is_silence(r) || open_stored(h, o))
 		return r;
 	warn("%s: the registry cannot be asked; the store's copy is used", h->name);
 	h->offline = true;
