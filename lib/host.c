@@ -53,7 +53,8 @@ static int remember(struct host_image *h)
 // "No such image", a bad one, a wrong certificate are answers; only a registry that cannot be reached gives none.
 static bool is_silence(int r)
 {
-	return r == -EHOSTUNREACH || r == -ENETUNREACH || r == -ECONNREFUSED || r == -ECONNRESET || r == -ETIMEDOUT || r == -EAGAIN;
+	return r == -EHOSTUNREACH || r == -ENETUNREACH || r == -ECONNREFUSED || r == -ECONNRESET || r == -ETIMEDOUT ||
+	       r == -EREMOTEIO || r == -EBUSY;
 }
 
 static int find_image(struct host_image *h, const struct ref *ref, const struct host_opts *o)
