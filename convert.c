@@ -20,7 +20,8 @@ static const struct opt convert_opts[] = {
 	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
 	{ 0, "level", "N", "of the codec (zstd 3, lz4hc 9)", opt_u64, &level, false },
 	{ 0, "suffix", "TEXT", "DST is SRC with TEXT behind its tag", opt_str, &suffix, false },
-	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size, false },
+	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size,
+		false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -37,21 +38,24 @@ static int pack_conf(struct pack_conf *ret)
 		const char *name;
 		enum codec codec;
 		int level, max;
-	} codecs[] = { { "zstd", CODEC_ZSTD, 3, 19 }, { "lz4", CODEC_LZ4, 0, 0 }, { "lz4hc", CODEC_LZ4, 9, 12 },
-		       { "none", CODEC_STORED, 0, 0 } };
+	} codecs[] = { { "zstd", CODEC_ZSTD, 3, 19 }, { "lz4", CODEC_LZ4, 0, 0 },
+		{ "lz4hc", CODEC_LZ4, 9, 12 }, { "none", CODEC_STORED, 0, 0 } };
 
-	if (chunk_size < BLOCK_BYTES || chunk_size > (uint64_t)FMT_CHUNK_BLOCKS_MAX * BLOCK_BYTES || chunk_size & (chunk_size - 1))
+	if (chunk_size < BLOCK_BYTES || chunk_size > (uint64_t)FMT_CHUNK_BLOCKS_MAX * BLOCK_BYTES ||
+		chunk_size & (chunk_size - 1))
 		return usage("--chunk-size is a power of two from 4k to 4m");
 	for (size_t i = 0; i < ARRAY_LEN(codecs); i++) {
 		if (strcmp(codecs[i].name, codec_name))
 			continue;
-		if (level != UINT64_MAX && (level > (uint64_t)codecs[i].max || (codecs[i].max && !level))) {
+		if (level != UINT64_MAX &&
+			(level > (uint64_t)codecs[i].max || (codecs[i].max && !level))) {
 			warn("--level of %s is 1 to %d", codec_name, codecs[i].max);
 			return -EINVAL;
 		}
-		*ret = (struct pack_conf){ .codec = codecs[i].codec, .level = level == UINT64_MAX ? codecs[i].level : (int)level,
-					   .chunk_blocks = (uint32_t)(chunk_size >> BLOCK_SHIFT),
-					   .threads = image_opts.host.threads };
+		*ret = (struct pack_conf){ .codec = codecs[i].codec,
+			.level = level == UINT64_MAX ? codecs[i].level : (int)level,
+			.chunk_blocks = (uint32_t)(chunk_size >> BLOCK_SHIFT),
+			.threads = image_opts.host.threads };
 		return 0;
 	}
 	return usage("--codec is zstd, lz4, lz4hc or none");
@@ -63,9 +67,11 @@ static void report(const struct image *img, const struct accel_stats *s)
 
 	if (opt_quiet)
 		return;
-	fprintf(stderr, "%u layers, %u entries; %s compressed, %s decoded; accelerated: data %s in %u chunks, index %s; %s shared\n",
-		img->n_layers, s->nodes, human_size(s->original, a), human_size(s->decoded, b), human_size(s->data, c), s->chunks,
-		human_size(s->boot, d), human_size(s->shared, e));
+	fprintf(stderr,
+		"%u layers, %u entries; %s compressed, %s decoded; accelerated: data %s in %u chunks, index %s; %s shared\n",
+		img->n_layers, s->nodes, human_size(s->original, a), human_size(s->decoded, b),
+		human_size(s->data, c), s->chunks, human_size(s->boot, d),
+		human_size(s->shared, e));
 }
 
 // Is DST a layout that is not there yet? Then it is ours to remove when the conversion fails.
@@ -91,11 +97,14 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	if (!r)
 		r = image_open(from, src, &image_opts.host.platform, IMAGE_ORIGINAL, &img);
 	conf->tag = dst->tag;
-	conf->same_place = same_repo && (src->tag == dst->tag || (src->tag && dst->tag && !strcmp(src->tag, dst->tag)));
-	conf->mount_from = !same_repo && src->transport == REF_DOCKER && dst->transport == REF_DOCKER &&
-			   !strcmp(src->host, dst->host) ? src->repo : NULL;
+	conf->same_place = same_repo &&
+		(src->tag == dst->tag || (src->tag && dst->tag && !strcmp(src->tag, dst->tag)));
+	conf->mount_from = !same_repo && src->transport == REF_DOCKER &&
+			dst->transport == REF_DOCKER && !strcmp(src->host, dst->host)
+		? src->repo
+		: NULL;
 	if (!r && !conf->tag && conf->same_place)
-		conf->tag = img->top.ref_name;	// the only image of a layout keeps its name
+		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
 	if (!r)
 		r = accel_make(img, to, conf, &d, &stats);
 	if (!r) {
@@ -118,7 +127,7 @@ static void add_suffix(struct ref *dst)
 
 	free(dst->tag);
 	dst->tag = tag;
-	free(dst->digest);	// SRC's: the result has another
+	free(dst->digest); // SRC's: the result has another
 	dst->digest = NULL;
 }
 
@@ -141,7 +150,8 @@ static int convert(int argc, char **argv)
 	if (suffix && dst.tag)
 		add_suffix(&dst);
 	if (dst.digest && (argc == 2 || !dst.tag)) {
-		warn("%s names no tag that could hold the result; give DST with a tag", log_quote(argv[argc - 1]));
+		warn("%s names no tag that could hold the result; give DST with a tag",
+			log_quote(argv[argc - 1]));
 		r = -EINVAL;
 	} else {
 		r = convert_refs(&src, &dst, &conf);
@@ -152,7 +162,10 @@ static int convert(int argc, char **argv)
 }
 
 const struct applet applet_convert = {
-	"convert", "SRC [DST]", "make an image's accelerated form, and keep the original beside it", convert_opts,
+	"convert",
+	"SRC [DST]",
+	"make an image's accelerated form, and keep the original beside it",
+	convert_opts,
 	"The result is an index that lists the original first and its accelerated form\n"
 	"second; docker, podman and skopeo go on running the original from it. Without\n"
 	"DST it takes SRC's own tag. SRC and DST are references (docker:// is implied)\n"
@@ -160,7 +173,9 @@ const struct applet applet_convert = {
 	"  fcpull convert registry.example/app:1\n"
 	"  fcpull convert registry.example/app:1 registry.example/app:1-fast\n"
 	"  fcpull convert oci:layout:app\n",
-	convert, false, 0,
+	convert,
+	false,
+	0,
 };
 
 // ---- inspect ----
@@ -211,7 +226,8 @@ static void count(const struct host_image *h, struct totals *t)
 
 		index_chunk(h->ix, i, &c);
 		t->blobs += c.clen;
-		*(c.codec == CODEC_ZERO ? &t->zero : &t->plain) += (uint64_t)c.blocks << BLOCK_SHIFT;
+		*(c.codec == CODEC_ZERO ? &t->zero : &t->plain) += (uint64_t)c.blocks
+			<< BLOCK_SHIFT;
 	}
 }
 
@@ -271,7 +287,8 @@ static void print_json(const char *name, const struct host_image *h)
 	json_put_str(&b, "name", name);
 	json_put_str(&b, "digest", digest_str(&h->img->top.digest, s));
 	json_put_str(&b, "original", digest_str(&h->img->man.digest, s));
-	json_put_str(&b, "accelerated", h->img->accel ? digest_str(&h->img->accel->man.digest, s) : NULL);
+	json_put_str(&b, "accelerated",
+		h->img->accel ? digest_str(&h->img->accel->man.digest, s) : NULL);
 	json_put_str(&b, "platform", platform_str(&h->img->platform, p));
 	json_put_str(&b, "created", h->img->config.created);
 	json_put_u64(&b, "size", image_layers_size(h->img));
@@ -320,19 +337,23 @@ static void print_text(const char *name, const struct host_image *h)
 		printf("user          %s\n", log_quote(img->config.user));
 	if (img->config.workdir)
 		printf("workdir       %s\n", log_quote(img->config.workdir));
-	printf("layers        %u, %s compressed\n", img->n_layers, human_size(image_layers_size(img), a));
+	printf("layers        %u, %s compressed\n", img->n_layers,
+		human_size(image_layers_size(img), a));
 	if (img->accel) {
 		count(h, &t);
-		printf("entries       %u, of them %llu files\n", index_nodes(h->ix), (unsigned long long)t.files);
-		printf("decoded       %s, and %s of zeros\n", human_size(t.plain, a), human_size(t.zero, b));
+		printf("entries       %u, of them %llu files\n", index_nodes(h->ix),
+			(unsigned long long)t.files);
+		printf("decoded       %s, and %s of zeros\n", human_size(t.plain, a),
+			human_size(t.zero, b));
 		index_bytes(h->ix, &index_len);
-		printf("data          %s in %u chunks; index %s, decoded %s\n", human_size(t.blobs, a), t.chunks,
-		       human_size(img->accel->index_size, b), human_size(index_len, c));
+		printf("data          %s in %u chunks; index %s, decoded %s\n",
+			human_size(t.blobs, a), t.chunks, human_size(img->accel->index_size, b),
+			human_size(index_len, c));
 		printf("shared        %s of files are stored once only\n", human_size(t.shared, a));
 	}
 	for (uint32_t i = 0; i < img->n_layers; i++)
 		printf("layer %-2u      %s %s\n", i + 1, digest_str(&img->layers[i].desc.digest, s),
-		       human_size(img->layers[i].desc.size, a));
+			human_size(img->layers[i].desc.size, a));
 }
 
 // ---- inspect --files ----
@@ -341,7 +362,12 @@ static void print_mode(uint32_t m, char out[static 11])
 {
 	static const char bits[] = "rwxrwxrwx";
 
-	out[0] = S_ISDIR(m) ? 'd' : S_ISLNK(m) ? 'l' : S_ISCHR(m) ? 'c' : S_ISBLK(m) ? 'b' : S_ISFIFO(m) ? 'p' : '-';
+	out[0] = S_ISDIR(m)   ? 'd'
+		: S_ISLNK(m)  ? 'l'
+		: S_ISCHR(m)  ? 'c'
+		: S_ISBLK(m)  ? 'b'
+		: S_ISFIFO(m) ? 'p'
+			      : '-';
 	for (unsigned i = 0; i < 9; i++)
 		out[1 + i] = m & 0400u >> i ? bits[i] : '-';
 	if (m & S_ISUID)
@@ -353,7 +379,8 @@ static void print_mode(uint32_t m, char out[static 11])
 	out[10] = 0;
 }
 
-// Backslash, control bytes and what is not ASCII as \xNN: terminals and scripts get one line per entry, whatever the name.
+// Backslash, control bytes and what is not ASCII as \xNN: terminals and scripts get one line per
+// entry, whatever the name.
 static void print_escaped(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -382,8 +409,10 @@ static void print_entry(const struct index *ix, const char *path, size_t len, ui
 	if (S_ISCHR(a.mode) || S_ISBLK(a.mode))
 		snprintf(size, sizeof size, "%u, %u", a.rdev_major, a.rdev_minor);
 	else
-		snprintf(size, sizeof size, "%llu", (unsigned long long)(S_ISDIR(a.mode) ? 0 : a.size));
-	printf("%s%c %3u %5u %5u %11s %s.%09u ", mode, a.has_xattrs ? '@' : ' ', a.nlink, a.uid, a.gid, size, when, a.mtime_ns);
+		snprintf(size, sizeof size, "%llu",
+			(unsigned long long)(S_ISDIR(a.mode) ? 0 : a.size));
+	printf("%s%c %3u %5u %5u %11s %s.%09u ", mode, a.has_xattrs ? '@' : ' ', a.nlink, a.uid,
+		a.gid, size, when, a.mtime_ns);
 	print_escaped(path, len);
 	if (S_ISLNK(a.mode)) {
 		uint32_t n;
@@ -453,9 +482,14 @@ static int inspect(int argc, char **argv)
 }
 
 const struct applet applet_inspect = {
-	"inspect", "IMAGE", "say what an image is, and what its acceleration holds", inspect_opts,
+	"inspect",
+	"IMAGE",
+	"say what an image is, and what its acceleration holds",
+	inspect_opts,
 	"Names in --files are escaped as \\xNN where they are not plain ASCII.\n",
-	inspect, false, 0,
+	inspect,
+	false,
+	0,
 };
 
 // ---- check ----
@@ -484,16 +518,21 @@ static int check(int argc, char **argv)
 	if (n > 0)
 		printf("%lld differences\n", (long long)n);
 	else if (!n)
-		printf("%s: the accelerated form equals the original (%u entries), all digests hold\n", h->name,
-		       index_nodes(h->ix));
+		printf("%s: the accelerated form equals the original (%u entries), all digests hold\n",
+			h->name, index_nodes(h->ix));
 	host_close(h);
 	return n ? EXIT_FAILURE : 0;
 }
 
 const struct applet applet_check = {
-	"check", "IMAGE", "prove that the accelerated form equals the original", check_opts,
+	"check",
+	"IMAGE",
+	"prove that the accelerated form equals the original",
+	check_opts,
 	"Reads both forms whole from where they are, checks every digest, and compares\n"
 	"entry by entry and byte by byte. Prints the first 20 differences. Needs scratch\n"
 	"space for twice the decoded image in $TMPDIR (else /var/tmp).\n",
-	check, false, 0,
+	check,
+	false,
+	0,
 };

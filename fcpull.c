@@ -1,6 +1,7 @@
 // fcpull.c - container images that start before they have arrived: the table of verbs
 //
-// Busybox-style: `fcpull VERB`, or the verb by the name that the program was called by (fcpull-mount, mount.fcpull).
+// Busybox-style: `fcpull VERB`, or the verb by the name that the program was called by
+// (fcpull-mount, mount.fcpull).
 // SPDX-License-Identifier: Apache-2.0
 #include "fcpull.h"
 
@@ -12,8 +13,15 @@
 #include "serve.h"
 
 static const struct applet *const applets[] = {
-	&applet_convert, &applet_inspect, &applet_check, &applet_pull, &applet_mount, &applet_umount, &applet_run,
-	&applet_status, &applet_upgrade_mounts,
+	&applet_convert,
+	&applet_inspect,
+	&applet_check,
+	&applet_pull,
+	&applet_mount,
+	&applet_umount,
+	&applet_run,
+	&applet_status,
+	&applet_upgrade_mounts,
 };
 
 struct image_opts image_opts;
@@ -55,12 +63,15 @@ static const struct applet *find(const char *name)
 	return NULL;
 }
 
-// Edit distance is at most one insertion, deletion, change, or swap of neighbours: the usual slips of a finger.
+// Edit distance is at most one insertion, deletion, change, or swap of neighbours: the usual slips
+// of a finger.
 static bool nearly(const char *a, const char *b)
 {
 	while (*a && *a == *b)
 		a++, b++;
-	if (*a && *b && (!strcmp(a + 1, b + 1) || (a[1] && a[0] == b[1] && a[1] == b[0] && !strcmp(a + 2, b + 2))))
+	if (*a && *b &&
+		(!strcmp(a + 1, b + 1) ||
+			(a[1] && a[0] == b[1] && a[1] == b[0] && !strcmp(a + 2, b + 2))))
 		return true;
 	return (*a && !strcmp(a + 1, b)) || (*b && !strcmp(a, b + 1));
 }
@@ -183,7 +194,8 @@ static int dispatch(int argc, char **argv)
 	return a ? run_applet(a, argc - 1, argv + 1) : unknown(argv[1]);
 }
 
-// A descriptor that is closed at the start would be given to the next file that is opened, and be written to as an error message.
+// A descriptor that is closed at the start would be given to the next file that is opened, and be
+// written to as an error message.
 static void fill_standard_fds(void)
 {
 	int fd;
@@ -200,8 +212,8 @@ int main(int argc, char **argv)
 	int r;
 
 	fill_standard_fds();
-	boxinit_enter(argc, argv);	// a container's pid 1 does not come back
-	serve_enter(argc, argv);	// nor does a server
+	boxinit_enter(argc, argv); // a container's pid 1 does not come back
+	serve_enter(argc, argv);   // nor does a server
 	signal(SIGPIPE, SIG_IGN);
 	r = dispatch(argc, argv);
 	if (fflush(stdout) && !r && errno != EPIPE) {

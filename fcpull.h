@@ -6,10 +6,10 @@
 #include "host.h"
 #include "opt.h"
 
-extern const struct applet applet_convert, applet_inspect, applet_check;	// convert.c
-extern const struct applet applet_pull;						// fetch.c
-extern const struct applet applet_mount, applet_umount, applet_run;		// mount.c
-extern const struct applet applet_status, applet_upgrade_mounts;		// status.c
+extern const struct applet applet_convert, applet_inspect, applet_check; // convert.c
+extern const struct applet applet_pull;					 // fetch.c
+extern const struct applet applet_mount, applet_umount, applet_run;	 // mount.c
+extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
 
 enum { EXIT_USAGE = 2 };
 
@@ -22,15 +22,25 @@ struct image_opts {
 };
 extern struct image_opts image_opts;
 
-#define IMAGE_OPT_ROWS \
-	{ 0, "root", "DIR", "the store (else $FCPULL_ROOT, /var/lib/fcpull)", opt_str, &image_opts.host.root, false }, \
-	{ 0, "platform", "OS/ARCH", "choose from a multi-platform image", opt_str, &image_opts.platform, false }, \
-	{ 0, "authfile", "FILE", "credentials, as docker's config.json", opt_str, &image_opts.host.net.authfile, false }, \
-	{ 0, "creds", "USER[:PASS]", "credentials for the registry", opt_str, &image_opts.host.net.creds, false }, \
-	{ 0, "password-stdin", NULL, "read --creds' password from stdin", opt_flag, &image_opts.password_stdin, false }, \
-	{ 0, "cacert", "FILE", "trust these CAs (PEM), not the system's", opt_str, &image_opts.host.net.cacert, false }, \
-	{ 0, "plain-http", NULL, "speak HTTP without TLS", opt_flag, &image_opts.host.net.plain_http, false }, \
-	{ 'j', "jobs", "N", "threads (else one per processor)", opt_u64, &image_opts.jobs, false }
+#define IMAGE_OPT_ROWS                                                                           \
+	{ 0, "root", "DIR", "the store (else $FCPULL_ROOT, /var/lib/fcpull)", opt_str,           \
+		&image_opts.host.root, false },                                                  \
+		{ 0, "platform", "OS/ARCH", "choose from a multi-platform image", opt_str,       \
+			&image_opts.platform, false },                                           \
+		{ 0, "authfile", "FILE", "credentials, as docker's config.json", opt_str,        \
+			&image_opts.host.net.authfile, false },                                  \
+		{ 0, "creds", "USER[:PASS]", "credentials for the registry", opt_str,            \
+			&image_opts.host.net.creds, false },                                     \
+		{ 0, "password-stdin", NULL, "read --creds' password from stdin", opt_flag,      \
+			&image_opts.password_stdin, false },                                     \
+		{ 0, "cacert", "FILE", "trust these CAs (PEM), not the system's", opt_str,       \
+			&image_opts.host.net.cacert, false },                                    \
+		{ 0, "plain-http", NULL, "speak HTTP without TLS", opt_flag,                     \
+			&image_opts.host.net.plain_http, false },                                \
+	{                                                                                        \
+		'j', "jobs", "N", "threads (else one per processor)", opt_u64, &image_opts.jobs, \
+			false                                                                    \
+	}
 
 // Completes image_opts after parsing: platform, password, threads. 0 or -EINVAL, logged.
 int image_opts_finish(void) must_check;

@@ -5,7 +5,8 @@
 #include "progress.h"
 
 static const struct opt pull_opts[] = {
-	{ 0, "original", NULL, "pull the original, even if it is accelerated", opt_flag, &image_opts.host.original, false },
+	{ 0, "original", NULL, "pull the original, even if it is accelerated", opt_flag,
+		&image_opts.host.original, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -53,7 +54,8 @@ static int pull(int argc, char **argv)
 	r = lazy_fetch_all(h->lz, add, p);
 	progress_end(p, r ? "failed" : "complete");
 	if (r)
-		warn("%s was not pulled completely; what has arrived is kept, the same command goes on", h->name);
+		warn("%s was not pulled completely; what has arrived is kept, the same command goes on",
+			h->name);
 	else
 		printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
 	host_close(h);
@@ -61,9 +63,14 @@ static int pull(int argc, char **argv)
 }
 
 const struct applet applet_pull = {
-	"pull", "IMAGE", "bring all of an image into the store", pull_opts,
+	"pull",
+	"IMAGE",
+	"bring all of an image into the store",
+	pull_opts,
 	"The accelerated form if there is one, else the original; verified either way.\n"
 	"What has arrived stays when it is interrupted; the same command goes on.\n"
 	"The last line of output is NAME@DIGEST.\n",
-	pull, false, 0,
+	pull,
+	false,
+	0,
 };

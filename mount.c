@@ -18,8 +18,11 @@
 
 static const char *network_loss = "wait";
 
-#define LOSS_OPT_ROW \
-	{ 0, "on-network-loss", "HOW", "wait[:SEC], wait:forever or fail[:SEC]", opt_str, &network_loss, false }
+#define LOSS_OPT_ROW                                                                            \
+	{                                                                                       \
+		0, "on-network-loss", "HOW", "wait[:SEC], wait:forever or fail[:SEC]", opt_str, \
+			&network_loss, false                                                    \
+	}
 
 static int serve_options(struct serve_conf *ret)
 {
@@ -32,23 +35,27 @@ static int serve_options(struct serve_conf *ret)
 static const char *mount_options;
 
 static const struct opt mount_opts[] = {
-	{ 'o', "options", "LIST", "as mount(8) has them: ro, nosuid, _netdev ...", opt_str, &mount_options, false },
+	{ 'o', "options", "LIST", "as mount(8) has them: ro, nosuid, _netdev ...", opt_str,
+		&mount_options, false },
 	LOSS_OPT_ROW,
-	{ 0, "original", NULL, "use the original, even if it is accelerated", opt_flag, &image_opts.host.original, false },
+	{ 0, "original", NULL, "use the original, even if it is accelerated", opt_flag,
+		&image_opts.host.original, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
 
-// mount(8) hands on what fstab says. What does not fit a read-only image, or is not known, is refused: an option that
-// is silently ignored is worse.
+// mount(8) hands on what fstab says. What does not fit a read-only image, or is not known, is
+// refused: an option that is silently ignored is worse.
 static int check_mount_options(const char *list, const char **ret_driver)
 {
-	static const char *const known[] = { "ro", "defaults", "nosuid", "nodev", "suid", "dev", "exec", "auto", "noauto", "user",
-					     "nouser", "nofail", "_netdev", "relatime", "noatime" };
+	static const char *const known[] = { "ro", "defaults", "nosuid", "nodev", "suid", "dev",
+		"exec", "auto", "noauto", "user", "nouser", "nofail", "_netdev", "relatime",
+		"noatime" };
 	cleanup_free char *copy = list ? xstrdup(list) : NULL;
 	char *save = NULL;
 
-	for (char *s = copy ? strtok_r(copy, ",", &save) : NULL; s; s = strtok_r(NULL, ",", &save)) {
+	for (char *s = copy ? strtok_r(copy, ",", &save) : NULL; s;
+		s = strtok_r(NULL, ",", &save)) {
 		bool ok = !strncmp(s, "x-", 2);
 
 		if (!strncmp(s, "driver=", 7)) {
@@ -59,7 +66,8 @@ static int check_mount_options(const char *list, const char **ret_driver)
 		for (size_t i = 0; i < ARRAY_LEN(known); i++)
 			ok |= !strcmp(s, known[i]);
 		if (!ok) {
-			warn("mount option %s is not supported%s", log_quote(s), strcmp(s, "rw") ? "" : ": images are read-only");
+			warn("mount option %s is not supported%s", log_quote(s),
+				strcmp(s, "rw") ? "" : ": images are read-only");
 			return -EINVAL;
 		}
 	}
@@ -85,23 +93,30 @@ static int mount_image(int argc, char **argv)
 		warn("mount takes IMAGE and DIR; try 'fcpull mount --help'");
 		return EXIT_USAGE;
 	}
-	if (image_opts_finish() || serve_options(&conf) || check_mount_options(mount_options, &conf.driver))
+	if (image_opts_finish() || serve_options(&conf) ||
+		check_mount_options(mount_options, &conf.driver))
 		return EXIT_USAGE;
 	if (check_dir(argv[1]) || host_open(argv[0], &image_opts.host, &h))
 		return EXIT_FAILURE;
 	if (serve_start(h, argv[1], &conf, &s))
 		return EXIT_FAILURE;
-	info("%s is mounted at %s (%s form, %s holder %d)", h->name, argv[1], h->form, s.shared ? "shared" : "new", (int)s.holder);
+	info("%s is mounted at %s (%s form, %s holder %d)", h->name, argv[1], h->form,
+		s.shared ? "shared" : "new", (int)s.holder);
 	return 0;
 }
 
 const struct applet applet_mount = {
-	"mount", "IMAGE DIR", "mount an image read-only; data arrives when it is read", mount_opts,
+	"mount",
+	"IMAGE DIR",
+	"mount an image read-only; data arrives when it is read",
+	mount_opts,
 	"A process stays behind to serve the mount; 'fcpull umount DIR' ends it. An image\n"
 	"without an accelerated form is pulled whole first.\n\n"
 	"  fcpull mount registry.example/app:1 /mnt\n"
 	"  mount -t fcpull registry.example/app:1 /mnt    (mount.fcpull in /sbin)\n",
-	mount_image, false, 0,
+	mount_image,
+	false,
+	0,
 };
 
 // ---- umount ----
@@ -109,7 +124,8 @@ const struct applet applet_mount = {
 static bool umount_lazy;
 
 static const struct opt umount_opts[] = {
-	{ 'l', "lazy", NULL, "detach now, end when nobody uses it any more", opt_flag, &umount_lazy, false },
+	{ 'l', "lazy", NULL, "detach now, end when nobody uses it any more", opt_flag, &umount_lazy,
+		false },
 	{ 0 },
 };
 
@@ -119,7 +135,8 @@ static void unescape_octal(char *s)
 	char *to = s;
 
 	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+			s[3] >= '0' && s[3] <= '7') {
 			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 3;
 		} else {
@@ -149,12 +166,13 @@ static bool is_live(const char *device)
 	return found;
 }
 
-// type: what stands behind " - " in mountinfo. The erofs driver's mounts have no name of ours; those whose processes are dead
-// are known by their source, a descriptor's path, which nobody else has.
+// type: what stands behind " - " in mountinfo. The erofs driver's mounts have no name of ours;
+// those whose processes are dead are known by their source, a descriptor's path, which nobody else
+// has.
 static bool is_ours(const char *device, const char *type)
 {
 	return !strncmp(type, "fuse.fcpull ", 12) || !strncmp(type, "erofs /proc/self/fd/", 20) ||
-	       (!strncmp(type, "erofs ", 6) && is_live(device));
+		(!strncmp(type, "erofs ", 6) && is_live(device));
 }
 
 // Is the topmost mount at this absolute path one of ours?
@@ -196,10 +214,12 @@ static int umount_image(int argc, char **argv)
 	}
 	// the mount point itself is not looked into: its server may be gone or hang
 	slash = strrchr(argv[0], '/');
-	parent = slash ? xstrndup(argv[0], slash == argv[0] ? 1 : (size_t)(slash - argv[0])) : xstrdup(".");
+	parent = slash ? xstrndup(argv[0], slash == argv[0] ? 1 : (size_t)(slash - argv[0]))
+		       : xstrdup(".");
 	path = realpath(parent, NULL);
 	if (path) {
-		char *full = xasprintf("%s/%s", strcmp(path, "/") ? path : "", slash ? slash + 1 : argv[0]);
+		char *full = xasprintf(
+			"%s/%s", strcmp(path, "/") ? path : "", slash ? slash + 1 : argv[0]);
 
 		free(path);
 		path = full;
@@ -209,7 +229,8 @@ static int umount_image(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	if (umount2(path, UMOUNT_NOFOLLOW | (umount_lazy ? MNT_DETACH : 0))) {
-		warn_errno(-errno, "umount %s%s", log_quote(path), errno == EBUSY ? " (-l detaches it now)" : "");
+		warn_errno(-errno, "umount %s%s", log_quote(path),
+			errno == EBUSY ? " (-l detaches it now)" : "");
 		return EXIT_FAILURE;
 	}
 	state_clean();
@@ -217,39 +238,54 @@ static int umount_image(int argc, char **argv)
 }
 
 const struct applet applet_umount = {
-	"umount", "DIR", "unmount an image; its server ends", umount_opts, NULL, umount_image, false, 0,
+	"umount",
+	"DIR",
+	"unmount an image; its server ends",
+	umount_opts,
+	NULL,
+	umount_image,
+	false,
+	0,
 };
 
 // ---- run ----
 
 static struct opt_list run_env, run_volumes;
-static const char *run_workdir, *run_user, *run_entrypoint, *run_net = "none", *run_name, *run_hostname, *run_upper;
+static const char *run_workdir, *run_user, *run_entrypoint, *run_net = "none", *run_name,
+							    *run_hostname, *run_upper;
 static bool run_interactive, run_tty, run_read_only, run_rm;
 static uint64_t run_upper_size;
 
 static const struct opt run_opts[] = {
-	{ 'e', "env", "NAME[=VALUE]", "set a variable (without VALUE: the caller's)", opt_list_add, &run_env, false },
-	{ 'v', "volume", "SRC:DST[:ro]", "bind a directory or file of the host", opt_list_add, &run_volumes, false },
+	{ 'e', "env", "NAME[=VALUE]", "set a variable (without VALUE: the caller's)", opt_list_add,
+		&run_env, false },
+	{ 'v', "volume", "SRC:DST[:ro]", "bind a directory or file of the host", opt_list_add,
+		&run_volumes, false },
 	{ 'w', "workdir", "DIR", "working directory", opt_str, &run_workdir, false },
 	{ 'u', "user", "USER[:GROUP]", "names are the image's own", opt_str, &run_user, false },
 	{ 'i', "interactive", NULL, "keep standard input", opt_flag, &run_interactive, false },
 	{ 't', "tty", NULL, "give it a terminal", opt_flag, &run_tty, false },
-	{ 0, "entrypoint", "PROGRAM", "in place of the image's; \"\" for none", opt_str, &run_entrypoint, false },
-	{ 0, "net", "host|none", "the host's network, or loopback only (default)", opt_str, &run_net, false },
+	{ 0, "entrypoint", "PROGRAM", "in place of the image's; \"\" for none", opt_str,
+		&run_entrypoint, false },
+	{ 0, "net", "host|none", "the host's network, or loopback only (default)", opt_str,
+		&run_net, false },
 	{ 0, "network", "host|none", "", opt_str, &run_net, true },
 	{ 0, "read-only", NULL, "no writable layer", opt_flag, &run_read_only, false },
 	{ 0, "upper", "DIR", "writable layer in this empty directory", opt_str, &run_upper, false },
-	{ 0, "upper-size", "SIZE", "limit of the writable layer in memory", opt_size, &run_upper_size, false },
-	{ 0, "name", "NAME", "name of the container; also its host name", opt_str, &run_name, false },
+	{ 0, "upper-size", "SIZE", "limit of the writable layer in memory", opt_size,
+		&run_upper_size, false },
+	{ 0, "name", "NAME", "name of the container; also its host name", opt_str, &run_name,
+		false },
 	{ 0, "hostname", "NAME", "host name", opt_str, &run_hostname, false },
 	{ 0, "rm", NULL, "accepted: nothing is left behind in any case", opt_flag, &run_rm, false },
 	LOSS_OPT_ROW,
-	{ 0, "original", NULL, "use the original, even if it is accelerated", opt_flag, &image_opts.host.original, false },
+	{ 0, "original", NULL, "use the original, even if it is accelerated", opt_flag,
+		&image_opts.host.original, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
 
-enum { RUN_FAILED = 125 };	// docker's code for "the tool itself failed"
+enum { RUN_FAILED = 125 }; // docker's code for "the tool itself failed"
 
 // SRC:DST[:ro|:rw]. The strings are cut in place: argv is ours.
 static int parse_volume(char *s, struct box_bind *ret)
@@ -264,7 +300,9 @@ static int parse_volume(char *s, struct box_bind *ret)
 		*mode++ = 0;
 	if (*dst != '/' || (mode && strcmp(mode, "ro") && strcmp(mode, "rw")))
 		goto bad;
-	*ret = (struct box_bind){ .src = realpath(s, NULL), .dst = dst, .read_only = mode && !strcmp(mode, "ro") };
+	*ret = (struct box_bind){
+		.src = realpath(s, NULL), .dst = dst, .read_only = mode && !strcmp(mode, "ro")
+	};
 	if (!ret->src)
 		return warn_errno(-errno, "volume %s", log_quote(s));
 	return 0;
@@ -302,8 +340,9 @@ static void set_env(const char **env, size_t *n, const char *s)
 	env[(*n)++] = s;
 }
 
-// The image's variables, then -e's. One of the image's without a value is dropped: the host's environment is no business
-// of an image's (CVE-2026-57231); one of the caller's takes the caller's value.
+// The image's variables, then -e's. One of the image's without a value is dropped: the host's
+// environment is no business of an image's (CVE-2026-57231); one of the caller's takes the caller's
+// value.
 static char **make_env(const struct image_config *c)
 {
 	const char **env = xcalloc(c->n_env + run_env.n + 3, sizeof *env);
@@ -349,9 +388,14 @@ static int check_run_options(void)
 		warn("--net is host or none, not %s", log_quote(run_net));
 		return -EINVAL;
 	}
-	if (run_name && (!*run_name || strspn(run_name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") !=
-		       strlen(run_name) || strlen(run_name) > 63)) {
-		warn("--name %s: letters, digits, '_', '.' and '-' only, at most 63", log_quote(run_name));
+	if (run_name &&
+		(!*run_name ||
+			strspn(run_name,
+				"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") !=
+				strlen(run_name) ||
+			strlen(run_name) > 63)) {
+		warn("--name %s: letters, digits, '_', '.' and '-' only, at most 63",
+			log_quote(run_name));
 		return -EINVAL;
 	}
 	if (run_workdir && *run_workdir != '/') {
@@ -369,7 +413,8 @@ static int check_run_options(void)
 static int own_mounts(void)
 {
 	if (unshare(CLONE_NEWNS))
-		return warn_errno(-errno, "make a mount namespace%s", errno == EPERM ? " (run needs root)" : "");
+		return warn_errno(-errno, "make a mount namespace%s",
+			errno == EPERM ? " (run needs root)" : "");
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return warn_errno(-errno, "separate the mounts");
 	return 0;
@@ -384,15 +429,27 @@ static int attach(struct served *s, const char *dir)
 	return r ? warn_errno(r, "mount on %s", log_quote(dir)) : 0;
 }
 
-static int run_box(const struct host_image *h, char **args, const struct box_bind *binds, const char *dir, const struct served *s)
+static int run_box(const struct host_image *h, char **args, const struct box_bind *binds,
+	const char *dir, const struct served *s)
 {
 	const struct image_config *c = &h->img->config;
 	cleanup_fd int lower = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct box b = {
-		.lower_fd = lower, .upper = run_upper, .read_only = run_read_only, .args = args, .env = make_env(c),
-		.cwd = run_workdir ? run_workdir : c->workdir, .user = run_user ? run_user : c->user, .hostname = run_hostname,
-		.name = run_name, .net_host = !strcmp(run_net, "host"), .tty = run_tty, .interactive = run_interactive,
-		.binds = binds, .n_binds = run_volumes.n, .upper_size = run_upper_size,
+		.lower_fd = lower,
+		.upper = run_upper,
+		.read_only = run_read_only,
+		.args = args,
+		.env = make_env(c),
+		.cwd = run_workdir ? run_workdir : c->workdir,
+		.user = run_user ? run_user : c->user,
+		.hostname = run_hostname,
+		.name = run_name,
+		.net_host = !strcmp(run_net, "host"),
+		.tty = run_tty,
+		.interactive = run_interactive,
+		.binds = binds,
+		.n_binds = run_volumes.n,
+		.upper_size = run_upper_size,
 	};
 	int code;
 
@@ -420,7 +477,8 @@ static int run(int argc, char **argv)
 		warn("run takes an IMAGE; try 'fcpull run --help'");
 		return RUN_FAILED;
 	}
-	if (image_opts_finish() || check_run_options() || parse_volumes(&binds) || serve_options(&conf))
+	if (image_opts_finish() || check_run_options() || parse_volumes(&binds) ||
+		serve_options(&conf))
 		return RUN_FAILED;
 	if (host_open(argv[0], &image_opts.host, &h))
 		return RUN_FAILED;
@@ -430,17 +488,23 @@ static int run(int argc, char **argv)
 		return RUN_FAILED;
 	}
 	dir = xasprintf("%s/mnt", h->store->path);
-	// the processes stay in the caller's mount namespace, where others find them; the mount will be in ours
+	// the processes stay in the caller's mount namespace, where others find them; the mount
+	// will be in ours
 	if (serve_image(h, &conf, &s) || own_mounts() || attach(&s, dir))
 		return RUN_FAILED;
 	return run_box(h, args, binds, dir, &s);
 }
 
 const struct applet applet_run = {
-	"run", "IMAGE [COMMAND [ARG]...]", "run a process in an image, while its data arrives", run_opts,
+	"run",
+	"IMAGE [COMMAND [ARG]...]",
+	"run a process in an image, while its data arrives",
+	run_opts,
 	"Exit code: the process's own; 128+N when signal N ended it; 125 fcpull failed,\n"
 	"126 the command is not executable, 127 it was not found.\n\n"
 	"  fcpull run registry.example/app:1\n"
 	"  fcpull run -it --net=host registry.example/app:1 sh\n",
-	run, true, RUN_FAILED,
+	run,
+	true,
+	RUN_FAILED,
 };

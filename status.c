@@ -15,11 +15,11 @@
 
 struct live {
 	struct state s;
-	struct ctl holder;		// its answer
+	struct ctl holder; // its answer
 	bool answers;
-	struct state_mount *mounts;	// here
+	struct state_mount *mounts; // here
 	size_t n_mounts, elsewhere;
-	uint64_t present, total;	// blocks
+	uint64_t present, total; // blocks
 	bool counted;
 };
 
@@ -156,12 +156,14 @@ static void print_live(const struct live *l)
 		printf("  at        %zu more in other mount namespaces\n", l->elsewhere);
 	printf("  driver    %s (%s)\n", l->s.driver, l->s.why);
 	if (l->answers)
-		printf("  served    by %d, held by %d, %u restarts, %u hand-overs\n", (int)l->holder.worker, (int)l->holder.holder,
-		       l->holder.restarts, l->holder.handovers);
+		printf("  served    by %d, held by %d, %u restarts, %u hand-overs\n",
+			(int)l->holder.worker, (int)l->holder.holder, l->holder.restarts,
+			l->holder.handovers);
 	else
 		printf("  served    the holder does not answer\n");
-	printf("  here      %s of %s%s\n", human_size(l->present << BLOCK_SHIFT, present), human_size(l->total << BLOCK_SHIFT, size),
-	       l->counted && l->present == l->total ? ", complete" : "");
+	printf("  here      %s of %s%s\n", human_size(l->present << BLOCK_SHIFT, present),
+		human_size(l->total << BLOCK_SHIFT, size),
+		l->counted && l->present == l->total ? ", complete" : "");
 }
 
 static int status(int argc, char **argv)
@@ -185,7 +187,14 @@ static int status(int argc, char **argv)
 }
 
 const struct applet applet_status = {
-	"status", "", "the mounts that live now, and who serves them", status_opts, NULL, status, false, 0,
+	"status",
+	"",
+	"the mounts that live now, and who serves them",
+	status_opts,
+	NULL,
+	status,
+	false,
+	0,
 };
 
 // ---- upgrade-mounts ----
@@ -193,7 +202,8 @@ const struct applet applet_status = {
 static const char *upgrade_exe;
 
 static const struct opt upgrade_opts[] = {
-	{ 0, "exe", "PATH", "serve by this executable (else by this one)", opt_str, &upgrade_exe, false },
+	{ 0, "exe", "PATH", "serve by this executable (else by this one)", opt_str, &upgrade_exe,
+		false },
 	{ 0 },
 };
 
@@ -209,7 +219,8 @@ static int upgrade(int dir, const struct state *s, int exe)
 		r = state_ask(dir, s->id, CTL_UPGRADE, exe, UPGRADE_MS, &c);
 	}
 	if (r)
-		return warn_errno(r, "%s is still served by the old worker%s%s", log_quote(s->image), *c.text ? ": " : "", c.text);
+		return warn_errno(r, "%s is still served by the old worker%s%s",
+			log_quote(s->image), *c.text ? ": " : "", c.text);
 	info("%s is served by %d now", s->image, (int)c.worker);
 	return 0;
 }
@@ -228,7 +239,8 @@ static int upgrade_mounts(int argc, char **argv)
 	}
 	exe = open(upgrade_exe ? upgrade_exe : "/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (exe < 0)
-		return warn_errno(-errno, "open %s", upgrade_exe ? upgrade_exe : "this program"), EXIT_FAILURE;
+		return warn_errno(-errno, "open %s", upgrade_exe ? upgrade_exe : "this program"),
+		       EXIT_FAILURE;
 	dir = state_dir();
 	if (dir < 0 || state_list(dir, &v, &n))
 		return EXIT_FAILURE;
@@ -238,8 +250,13 @@ static int upgrade_mounts(int argc, char **argv)
 }
 
 const struct applet applet_upgrade_mounts = {
-	"upgrade-mounts", "", "hand every mount over to another fcpull", upgrade_opts,
+	"upgrade-mounts",
+	"",
+	"hand every mount over to another fcpull",
+	upgrade_opts,
 	"Readers notice nothing. A mount whose state the new program does not understand\n"
 	"stays with its old one.",
-	upgrade_mounts, false, 0,
+	upgrade_mounts,
+	false,
+	0,
 };

@@ -1,7 +1,8 @@
 // accel.c - makes the accelerated form of an image and delivers it
 //
-// Threads: while a layer is read (in the caller's thread, with ingest's own), the one before is compressed and uploaded by run_job's
-// thread and pack's workers. A job belongs to its thread from start_job to end_job.
+// Threads: while a layer is read (in the caller's thread, with ingest's own), the one before is
+// compressed and uploaded by run_job's thread and pack's workers. A job belongs to its thread from
+// start_job to end_job.
 // SPDX-License-Identifier: Apache-2.0
 #include "accel.h"
 
@@ -19,10 +20,10 @@ struct maker {
 	struct repo *dst;
 	const struct accel_conf *conf;
 	struct index_parts parts;
-	struct desc *data;		// of the layers that have data
+	struct desc *data; // of the layers that have data
 	uint32_t n_data;
-	struct desc boot, index;	// index: of the index section
-	struct digest manifest;		// ours
+	struct desc boot, index; // index: of the index section
+	struct digest manifest;	 // ours
 	size_t manifest_len;
 	struct accel_stats stats;
 };
@@ -41,7 +42,8 @@ static int place(void *arg, struct content *c)
 	return pack_place(arg, c);
 }
 
-// A layer that has been read: its data space is compressed and uploaded by a thread while the next layer is read.
+// A layer that has been read: its data space is compressed and uploaded by a thread while the next
+// layer is read.
 struct job {
 	struct maker *m;
 	struct pack *pack;
@@ -109,14 +111,19 @@ static int end_job(struct maker *m, struct job *j, uint32_t i)
 	return r;
 }
 
-// Reads layer i and lays out its data space: what must be done in order, since layers share contents with those below.
+// Reads layer i and lays out its data space: what must be done in order, since layers share
+// contents with those below.
 static int read_layer(struct maker *m, uint32_t i, struct job *ret)
 {
 	const struct image_layer *l = &m->img->layers[i];
 	cleanup_fd int spool = scratch_file(), out = spool < 0 ? -1 : scratch_file();
 	char name[DIGEST_STR_LEN];
-	struct ingest in = { .tree = m->parts.tree, .space = i, .spool = spool, .share_lower = true,
-			     .diff_id = &l->diff_id, .name = digest_str(&l->desc.digest, name) };
+	struct ingest in = { .tree = m->parts.tree,
+		.space = i,
+		.spool = spool,
+		.share_lower = true,
+		.diff_id = &l->diff_id,
+		.name = digest_str(&l->desc.digest, name) };
 	struct stream *blob;
 	struct pack *p;
 	int r = out < 0 ? -EIO : repo_open_blob(m->img->repo, &l->desc, 0, &blob);
@@ -148,7 +155,8 @@ static int make_layers(struct maker *m)
 		struct job next;
 		int e;
 
-		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, m->img->n_layers, digest_hex(&l->desc.digest, hex));
+		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, m->img->n_layers,
+			digest_hex(&l->desc.digest, hex));
 		p = progress_start(what, l->desc.size);
 		r = read_layer(m, i, &next);
 		e = i ? end_job(m, &job, i - 1) : 0;
@@ -157,7 +165,8 @@ static int make_layers(struct maker *m)
 			return r;
 		}
 		job = next;
-		job.error = e;		// a failed layer below: nothing more is started, the job is only cleaned up
+		job.error =
+			e; // a failed layer below: nothing more is started, the job is only cleaned up
 		if (!e)
 			start_job(&job);
 		progress_add(p, l->desc.size);
@@ -255,7 +264,8 @@ static int put_manifest(struct maker *m)
 	return repo_put_manifest(m->dst, NULL, MT_OCI_MANIFEST, b.data, b.len);
 }
 
-// Our entry: a platform that nobody has keeps other clients from choosing it (as build attestations do).
+// Our entry: a platform that nobody has keeps other clients from choosing it (as build attestations
+// do).
 static void json_our_entry(struct buf *b, const struct maker *m)
 {
 	struct desc d = { m->manifest, m->manifest_len };
@@ -302,7 +312,8 @@ static bool has_digest(yyjson_val *manifests, const char *digest)
 	return false;
 }
 
-// An accelerated form is left out when it is of the image that is converted now, or of none that the index still lists.
+// An accelerated form is left out when it is of the image that is converted now, or of none that
+// the index still lists.
 static bool keep_entry(yyjson_val *manifests, yyjson_val *v, const char *original)
 {
 	const char *of = image_entry_original(v);
@@ -407,7 +418,9 @@ static int copy_original(struct maker *m)
 
 	for (uint32_t i = 0; i < img->n_layers && !r; i++)
 		r = copy_blob(m, &img->layers[i].desc);
-	return r ? r : repo_put_manifest(m->dst, NULL, img->man.media_type, img->man.bytes, img->man.len);
+	return r ? r
+		 : repo_put_manifest(
+			   m->dst, NULL, img->man.media_type, img->man.bytes, img->man.len);
 }
 
 // The tag may have moved while we worked: then our index would bring an old image back.
@@ -417,10 +430,12 @@ static int still_there(struct maker *m)
 	int r = repo_get_manifest(m->dst, m->conf->tag, &now);
 
 	if (!r && !digest_equal(&now.digest, &m->img->top.digest))
-		r = warn_errno(-ECANCELED, "%s: %s was moved to another image during the conversion; run it again", m->dst->name,
-			       m->conf->tag ? m->conf->tag : "it");
+		r = warn_errno(-ECANCELED,
+			"%s: %s was moved to another image during the conversion; run it again",
+			m->dst->name, m->conf->tag ? m->conf->tag : "it");
 	else if (r == -ENOENT)
-		r = warn_errno(r, "%s: %s was removed during the conversion", m->dst->name, m->conf->tag ? m->conf->tag : "it");
+		r = warn_errno(r, "%s: %s was removed during the conversion", m->dst->name,
+			m->conf->tag ? m->conf->tag : "it");
 	manifest_fini(&now);
 	return r;
 }
@@ -428,7 +443,8 @@ static int still_there(struct maker *m)
 static int deliver(struct maker *m, struct digest *ret)
 {
 	cleanup_buf struct buf b = { 0 };
-	// a single manifest under a tag of the same place must be kept by digest when the tag becomes an index
+	// a single manifest under a tag of the same place must be kept by digest when the tag
+	// becomes an index
 	int r = m->conf->same_place ? 0 : copy_original(m);
 
 	if (!r)
@@ -438,19 +454,22 @@ static int deliver(struct maker *m, struct digest *ret)
 	if (!r && m->conf->same_place)
 		r = still_there(m);
 	if (!r)
-		r = repo_put_manifest(m->dst, m->conf->tag ? m->conf->tag : "", MT_OCI_INDEX, b.data, b.len);
+		r = repo_put_manifest(
+			m->dst, m->conf->tag ? m->conf->tag : "", MT_OCI_INDEX, b.data, b.len);
 	if (!r)
 		*ret = sha256_of(b.data, b.len);
 	return r;
 }
 
-int accel_make(struct image *img, struct repo *dst, const struct accel_conf *conf, struct digest *ret,
-	       struct accel_stats *ret_stats)
+int accel_make(struct image *img, struct repo *dst, const struct accel_conf *conf,
+	struct digest *ret, struct accel_stats *ret_stats)
 {
 	struct maker m = { .img = img, .dst = dst, .conf = conf };
 	int r;
 
-	m.parts = (struct index_parts){ .original = img->man.digest, .config = img->config_desc.digest, .n_spaces = img->n_layers };
+	m.parts = (struct index_parts){ .original = img->man.digest,
+		.config = img->config_desc.digest,
+		.n_spaces = img->n_layers };
 	m.parts.tree = tree_new();
 	m.parts.spaces = xcalloc(img->n_layers, sizeof *m.parts.spaces);
 	m.data = xcalloc(img->n_layers, sizeof *m.data);

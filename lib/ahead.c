@@ -1,7 +1,7 @@
 // ahead.c - a stream whose source is read by a thread of its own
 //
-// Threads: `fill` reads the source into the ring, the caller takes from it. `lock` guards filled, ended and stop; a buffer belongs to
-// the filler until it is counted in filled, then to the reader.
+// Threads: `fill` reads the source into the ring, the caller takes from it. `lock` guards filled,
+// ended and stop; a buffer belongs to the filler until it is counted in filled, then to the reader.
 // SPDX-License-Identifier: Apache-2.0
 #include "ahead.h"
 
@@ -16,22 +16,24 @@ struct ahead {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t turn;
-	unsigned filled;	// buffers that wait for the reader
-	ssize_t ended;		// 1 = not yet; 0 or -errno: how the source ended
+	unsigned filled; // buffers that wait for the reader
+	ssize_t ended;	 // 1 = not yet; 0 or -errno: how the source ended
 	bool stop;
-	unsigned head;		// reader's buffer ...
-	size_t at;		// ... and place in it
+	unsigned head; // reader's buffer ...
+	size_t at;     // ... and place in it
 	size_t len[BUFFERS];
 	uint8_t *buf[BUFFERS];
 };
 
-// A whole buffer, or less at the end: *ret_len bytes. Returns 1 while there may be more, 0 at the end, -errno.
+// A whole buffer, or less at the end: *ret_len bytes. Returns 1 while there may be more, 0 at the
+// end, -errno.
 static ssize_t fill_buffer(struct stream *in, uint8_t *buf, size_t *ret_len)
 {
 	ssize_t r = 1;
 
 	*ret_len = 0;
-	while (*ret_len < BUFFER_SIZE && (r = stream_read(in, buf + *ret_len, BUFFER_SIZE - *ret_len)) > 0)
+	while (*ret_len < BUFFER_SIZE &&
+		(r = stream_read(in, buf + *ret_len, BUFFER_SIZE - *ret_len)) > 0)
 		*ret_len += (size_t)r;
 	return r > 0 ? 1 : r;
 }

@@ -214,7 +214,8 @@ static int open_parent(int dirfd, const char *path, const char **ret_base)
 
 static int write_tmp(int dir, const char *tmp, const void *buf, size_t n, mode_t mode)
 {
-	cleanup_fd int fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	cleanup_fd int fd =
+		openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 	int r;
 
 	if (fd < 0)
@@ -235,7 +236,8 @@ int write_file_at(int dirfd, const char *path, const void *buf, size_t n, mode_t
 
 	if (dir < 0)
 		return dir;
-	// a name may be left from a crash, or in use by a process of this number in another pid namespace: neither is touched
+	// a name may be left from a crash, or in use by a process of this number in another pid
+	// namespace: neither is touched
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		snprintf(tmp, sizeof tmp, ".tmp-%d-%u", (int)getpid(), serial++);
 		r = write_tmp(dir, tmp, buf, n, mode);
@@ -276,7 +278,8 @@ int mkdir_p(const char *path, mode_t mode)
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
-// One level of remove_tree_at: empties the open directory. *ret_sub names a subdirectory that must go first.
+// One level of remove_tree_at: empties the open directory. *ret_sub names a subdirectory that must
+// go first.
 static int empty_dir(DIR *d, char *ret_sub, size_t sub_size)
 {
 	struct dirent *e;
@@ -308,13 +311,14 @@ int remove_tree_at(int dirfd_, const char *path)
 	if (errno != EISDIR && errno != EPERM)
 		return -errno;
 	for (;;) {
-		cleanup_fd int fd = openat(dirfd_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		cleanup_fd int fd =
+			openat(dirfd_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		DIR *d = fd < 0 ? NULL : fdopendir(fd);
 		int r;
 
 		if (!d)
 			return -errno;
-		fd = -1;	// d has it
+		fd = -1; // d has it
 		r = empty_dir(d, sub, sizeof sub);
 		// recursion is as deep as the tree that this program itself has made
 		if (!r && *sub)
@@ -343,7 +347,9 @@ int scratch_file(void)
 	fd = mkostemp(path, O_CLOEXEC);
 	e = errno;
 	if (fd < 0)
-		fprintf(stderr, "fcpull: make a scratch file in %s (TMPDIR names another place): %s\n", dir, strerror(e));
+		fprintf(stderr,
+			"fcpull: make a scratch file in %s (TMPDIR names another place): %s\n", dir,
+			strerror(e));
 	else
 		unlink(path);
 	return fd < 0 ? -e : fd;
@@ -370,6 +376,10 @@ const char *human_size(uint64_t bytes, char out[static 16])
 	if (u < 0)
 		snprintf(out, 16, "%u B", (unsigned)bytes);
 	else
-		snprintf(out, 16, v < 9.995 ? "%.2f %cB" : v < 99.95 ? "%.1f %cB" : "%.0f %cB", v, unit[u]);
+		snprintf(out, 16,
+			v < 9.995	    ? "%.2f %cB"
+				: v < 99.95 ? "%.1f %cB"
+					    : "%.0f %cB",
+			v, unit[u]);
 	return out;
 }

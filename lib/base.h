@@ -52,7 +52,13 @@ static inline void cleanup_fd_p(int *fd)
 #define cleanup_fd __attribute__((cleanup(cleanup_fd_p)))
 #define cleanup_buf __attribute__((cleanup(buf_fini)))
 // Takes the value out of an owning variable: p becomes NULL / fd becomes -1.
-#define steal(p) ({ __typeof__(*(p)) *pp_ = (p); __typeof__(*(p)) v_ = *pp_; *pp_ = NULL; v_; })
+#define steal(p)                             \
+	({                                   \
+		__typeof__(*(p)) *pp_ = (p); \
+		__typeof__(*(p)) v_ = *pp_;  \
+		*pp_ = NULL;                 \
+		v_;                          \
+	})
 static inline int steal_fd(int *fd)
 {
 	int v = *fd;
@@ -119,17 +125,19 @@ int pwrite_full(int fd, const void *buf, size_t n, uint64_t off) must_check;
 // The whole file, at most `max` bytes (-EFBIG above). O_CLOEXEC; regular files only
 // (-EINVAL otherwise), so a fifo never blocks. Caller frees *ret; one NUL follows the data.
 int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len) must_check;
-// Replaces path by the bytes: temporary file in the same directory, fsync, rename, fsync of the directory.
+// Replaces path by the bytes: temporary file in the same directory, fsync, rename, fsync of the
+// directory.
 int write_file_at(int dirfd, const char *path, const void *buf, size_t n, mode_t mode) must_check;
 // mkdir -p, mode 0700 for what it makes. 0 or -errno.
 int mkdir_p(const char *path, mode_t mode) must_check;
 // rm -r of what stands at dirfd/path, never following a link. Missing is success.
 int remove_tree_at(int dirfd, const char *path) must_check;
 
-// A new file without a name in $TMPDIR, else /var/tmp (layers are big; /tmp is often memory). -errno logged with the remedy.
+// A new file without a name in $TMPDIR, else /var/tmp (layers are big; /tmp is often memory).
+// -errno logged with the remedy.
 int scratch_file(void) must_check;
 
-uint64_t now_ns(void);		// CLOCK_MONOTONIC
+uint64_t now_ns(void); // CLOCK_MONOTONIC
 // "1.4 GB"-style (powers of 1000), into out; returns out.
 const char *human_size(uint64_t bytes, char out[static 16]);
 

@@ -1,4 +1,5 @@
-// box.h - a container around one process: namespaces, root, devices, limits of privilege; and its pid 1
+// box.h - a container around one process: namespaces, root, devices, limits of privilege; and its
+// pid 1
 // SPDX-License-Identifier: Apache-2.0
 #ifndef BOX_H
 #define BOX_H
@@ -6,28 +7,31 @@
 #include "base.h"
 
 struct box_bind {
-	const char *src;	// host path (absolute)
-	const char *dst;	// path in the container (absolute); made in the upper layer when missing
+	const char *src; // host path (absolute)
+	const char *dst; // path in the container (absolute); made in the upper layer when missing
 	bool read_only;
 };
 
 // All strings are borrowed for the call. The image's own values (args, env, user ...) are data:
 // they never steer the host side.
 struct box {
-	int lower_fd;			// O_PATH directory: the mounted image (read-only)
-	const char *upper;		// directory for overlay's upper/ and work/ (made by the caller, empty), or NULL: a tmpfs
-	bool read_only;			// no overlay: the root is the image itself
-	char *const *args;		// argv, args[0] looked up in PATH of env inside the container
-	char *const *env;		// NAME=value; PATH, HOME, HOSTNAME and (tty) TERM are added when missing, nothing else
-	const char *cwd;		// absolute, made if missing; NULL = "/"
-	const char *user;		// NULL or "", "uid", "uid:gid", "name[:group]": names by the image's own passwd and group
-	const char *hostname;		// NULL = name, else 12 hex digits
+	int lower_fd; // O_PATH directory: the mounted image (read-only)
+	const char *
+		upper; // directory for overlay's upper/ and work/ (made by the caller, empty), or NULL: a tmpfs
+	bool read_only;	   // no overlay: the root is the image itself
+	char *const *args; // argv, args[0] looked up in PATH of env inside the container
+	char *const *
+		env; // NAME=value; PATH, HOME, HOSTNAME and (tty) TERM are added when missing, nothing else
+	const char *cwd; // absolute, made if missing; NULL = "/"
+	const char *
+		user; // NULL or "", "uid", "uid:gid", "name[:group]": names by the image's own passwd and group
+	const char *hostname; // NULL = name, else 12 hex digits
 	const char *name;
-	bool net_host;			// else: a new network namespace with only lo up
-	bool tty, interactive;		// -t, -i
+	bool net_host;	       // else: a new network namespace with only lo up
+	bool tty, interactive; // -t, -i
 	const struct box_bind *binds;
 	size_t n_binds;
-	uint64_t upper_size;		// bytes for the tmpfs upper, 0 = half of memory
+	uint64_t upper_size; // bytes for the tmpfs upper, 0 = half of memory
 };
 
 // Runs it and waits. Returns docker's exit codes: the process's own, 128+signal, 126 not

@@ -165,13 +165,14 @@ static int enter_cwd(int cwd)
 // none blocked.
 static void reset_signals(void)
 {
-	// the kernel's struct, all zero: the default. The C libraries refuse to touch the signals that
-	// they use themselves (32 to 34), which a caller may have ignored all the same.
+	// the kernel's struct, all zero: the default. The C libraries refuse to touch the signals
+	// that they use themselves (32 to 34), which a caller may have ignored all the same.
 	const uint64_t dfl[8] = { 0 };
 	sigset_t none;
 
 	for (int s = 1; s <= 64; s++)
-		syscall(SYS_rt_sigaction, s, dfl, NULL, 8); // EINVAL for those that cannot be changed
+		syscall(SYS_rt_sigaction, s, dfl, NULL,
+			8); // EINVAL for those that cannot be changed
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -1,4 +1,5 @@
-// boxexec.h - the container's process: gives up what it may not have and becomes the image's program
+// boxexec.h - the container's process: gives up what it may not have and becomes the image's
+// program
 // SPDX-License-Identifier: Apache-2.0
 #ifndef BOXEXEC_H
 #define BOXEXEC_H
@@ -13,11 +14,11 @@
 struct boxexec {
 	const struct box *box;
 	const struct passwd_user *user;
-	int cwd;		// O_PATH, in the container's root
-	int null;		// standard input without -i
-	int tty_slave;		// with -t, else -1
-	int go;			// pipe: one byte comes when the user namespace has its maps and all is ready
-	int running;		// pipe's writing end, closed by the exec
+	int cwd;       // O_PATH, in the container's root
+	int null;      // standard input without -i
+	int tty_slave; // with -t, else -1
+	int go;	       // pipe: one byte comes when the user namespace has its maps and all is ready
+	int running;   // pipe's writing end, closed by the exec
 };
 
 // In the child that is to be the payload, inside the container's root. Never returns: execs, or

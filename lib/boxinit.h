@@ -16,10 +16,10 @@
 // What it gets to know: by a file of its own, not by arguments or environment, which other users
 // can read and which a C library heeds.
 struct boxinit {
-	struct box box;		// hostname is set
+	struct box box; // hostname is set
 	struct box_sources from;
-	int ctl;		// SOCK_SEQPACKET to the parent: one byte when the payload runs, with the terminal's master if any
-	struct winsize size;	// of the terminal
+	int ctl; // SOCK_SEQPACKET to the parent: one byte when the payload runs, with the terminal's master if any
+	struct winsize size; // of the terminal
 };
 
 // Appends the description of b to out. The descriptors in it must be open, under the same numbers,

@@ -1,4 +1,5 @@
-// boxtty.h - the host's terminal on one side, the container's pty on the other, and what flows between
+// boxtty.h - the host's terminal on one side, the container's pty on the other, and what flows
+// between
 // SPDX-License-Identifier: Apache-2.0
 #ifndef BOXTTY_H
 #define BOXTTY_H
@@ -11,15 +12,15 @@
 // One direction. `from` is read only when the buffer is empty, so a slow reader holds up the writer
 // and nothing is dropped.
 struct flow {
-	int from, to;		// -1: ended
+	int from, to; // -1: ended
 	size_t pos, len;
-	char buf[4096];		// PIPE_BUF: what poll's POLLOUT promises to take without waiting
+	char buf[4096]; // PIPE_BUF: what poll's POLLOUT promises to take without waiting
 };
 
 struct boxtty {
-	int master;		// -1: no terminal
+	int master; // -1: no terminal
 	bool raw;
-	bool eof_key;		// the end of standard input, when that is no terminal, becomes ^D
+	bool eof_key; // the end of standard input, when that is no terminal, becomes ^D
 	struct termios saved;
 	struct flow in, out;
 };

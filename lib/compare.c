@@ -1,7 +1,8 @@
 // compare.c - is an accelerated image its original?
 //
-// The original is read again, layer by layer, as a plain pull reads it; the data blobs are read whole, decoded and laid out as
-// data spaces in scratch files. Then both trees are walked side by side.
+// The original is read again, layer by layer, as a plain pull reads it; the data blobs are read
+// whole, decoded and laid out as data spaces in scratch files. Then both trees are walked side by
+// side.
 // SPDX-License-Identifier: Apache-2.0
 #include "compare.h"
 
@@ -18,19 +19,21 @@
 
 struct side {
 	const struct index *ix;
-	int *fds;		// one per space
+	int *fds; // one per space
 };
 
 struct comparison {
 	struct side orig, acc;
 	int64_t differences;
-	uint8_t *a, *b;		// IO_SIZE each
-	uint32_t *other;	// original node -> accelerated node, to compare link groups; NODE_NONE = not met yet
+	uint8_t *a, *b; // IO_SIZE each
+	uint32_t *
+		other; // original node -> accelerated node, to compare link groups; NODE_NONE = not met yet
 };
 
 // ---- the accelerated form's data, checked ----
 
-static int read_chunks(const struct index *ix, uint32_t space, struct stream *s, int fd, const char *name)
+static int read_chunks(
+	const struct index *ix, uint32_t space, struct stream *s, int fd, const char *name)
 {
 	struct space_view sp;
 	cleanup_free uint8_t *in = NULL, *out = NULL;
@@ -51,12 +54,16 @@ static int read_chunks(const struct index *ix, uint32_t space, struct stream *s,
 		out = xgrow(out, &out_cap, plain, 1);
 		r = stream_read_full(s, in, c.clen);
 		if (r)
-			return r == -ENODATA ? warn_errno(-EBADMSG, "%s: data blob of layer %u is too short", name, space) : r;
+			return r == -ENODATA
+				? warn_errno(-EBADMSG, "%s: data blob of layer %u is too short",
+					  name, space)
+				: r;
 		r = chunk_decode(c.codec, in, c.clen, out, plain);
 		d = sha256_of(out, plain);
 		if (r || !digest_equal(&d, &c.sha))
-			return warn_errno(-EBADMSG, "%s: layer %u, chunk %u does not have the digest that the index gives", name,
-					  space, i - sp.first_chunk);
+			return warn_errno(-EBADMSG,
+				"%s: layer %u, chunk %u does not have the digest that the index gives",
+				name, space, i - sp.first_chunk);
 		r = pwrite_full(fd, out, plain, (uint64_t)c.block << BLOCK_SHIFT);
 		if (r)
 			return warn_errno(r, "write a scratch file");
@@ -64,7 +71,8 @@ static int read_chunks(const struct index *ix, uint32_t space, struct stream *s,
 	return 0;
 }
 
-static int read_space(struct image *img, const struct index *ix, uint32_t space, const struct desc *blob, int fd)
+static int read_space(
+	struct image *img, const struct index *ix, uint32_t space, const struct desc *blob, int fd)
 {
 	cleanup_stream struct stream *s = NULL;
 	struct space_view sp;
@@ -74,7 +82,8 @@ static int read_space(struct image *img, const struct index *ix, uint32_t space,
 
 	index_space(ix, space, &sp);
 	if (ftruncate(fd, (off_t)sp.blocks << BLOCK_SHIFT))
-		return warn_errno(-errno, "make a scratch file of %llu bytes", (unsigned long long)sp.blocks << BLOCK_SHIFT);
+		return warn_errno(-errno, "make a scratch file of %llu bytes",
+			(unsigned long long)sp.blocks << BLOCK_SHIFT);
 	if (!sp.has_blob)
 		return 0;
 	r = repo_open_blob(img->repo, blob, 0, &s);
@@ -82,11 +91,14 @@ static int read_space(struct image *img, const struct index *ix, uint32_t space,
 		r = read_chunks(ix, space, s, fd, img->repo->name);
 	if (r)
 		return r;
-	n = stream_read(s, &end, 1);	// its end: the blob's own digest is checked there
-	return n > 0 ? warn_errno(-EBADMSG, "%s: data blob of layer %u is too long", img->repo->name, space) : (int)n;
+	n = stream_read(s, &end, 1); // its end: the blob's own digest is checked there
+	return n > 0 ? warn_errno(-EBADMSG, "%s: data blob of layer %u is too long",
+			       img->repo->name, space)
+		     : (int)n;
 }
 
-// The boot blob is read whole for its digest; its index section has been checked when it was loaded.
+// The boot blob is read whole for its digest; its index section has been checked when it was
+// loaded.
 static int read_boot(struct image *img)
 {
 	cleanup_stream struct stream *s = NULL;
@@ -141,7 +153,8 @@ static char *path_of(const struct index *ix, uint32_t dir, const char *name, siz
 	return path;
 }
 
-static void differ(struct comparison *c, const struct index *ix, uint32_t dir, const char *name, size_t len, const char *what)
+static void differ(struct comparison *c, const struct index *ix, uint32_t dir, const char *name,
+	size_t len, const char *what)
 {
 	cleanup_free char *path = NULL;
 
@@ -179,8 +192,8 @@ static bool same_xattrs(const struct comparison *c, uint32_t a, uint32_t b)
 
 		index_xattr(c->orig.ix, a, i, &x);
 		index_xattr(c->acc.ix, b, i, &y);
-		if (x.name_len != y.name_len || x.value_len != y.value_len || memcmp(x.name, y.name, x.name_len) ||
-		    memcmp(x.value, y.value, x.value_len))
+		if (x.name_len != y.name_len || x.value_len != y.value_len ||
+			memcmp(x.name, y.name, x.name_len) || memcmp(x.value, y.value, x.value_len))
 			return false;
 	}
 	return true;
@@ -198,10 +211,12 @@ static int same_bytes(struct comparison *c, const struct attr *a, const struct a
 {
 	for (uint64_t at = 0; at < a->size; at += IO_SIZE) {
 		size_t n = (size_t)MIN(a->size - at, (uint64_t)IO_SIZE);
-		int r = pread_full(c->orig.fds[a->space], c->a, n, ((uint64_t)a->block << BLOCK_SHIFT) + at);
+		int r = pread_full(
+			c->orig.fds[a->space], c->a, n, ((uint64_t)a->block << BLOCK_SHIFT) + at);
 
 		if (!r)
-			r = pread_full(c->acc.fds[b->space], c->b, n, ((uint64_t)b->block << BLOCK_SHIFT) + at);
+			r = pread_full(c->acc.fds[b->space], c->b, n,
+				((uint64_t)b->block << BLOCK_SHIFT) + at);
 		if (r)
 			return warn_errno(r, "read a scratch file");
 		if (memcmp(c->a, c->b, n)) {
@@ -213,16 +228,18 @@ static int same_bytes(struct comparison *c, const struct attr *a, const struct a
 	return 0;
 }
 
-static int compare_node(struct comparison *c, uint32_t dir, const struct dirent_view *e, uint32_t x, uint32_t y)
+static int compare_node(
+	struct comparison *c, uint32_t dir, const struct dirent_view *e, uint32_t x, uint32_t y)
 {
 	struct attr a, b;
 	const char *what;
 	bool same = true;
 	int r = 0;
 
-	if (c->other[x] != NODE_NONE) {		// a further name of a file
+	if (c->other[x] != NODE_NONE) { // a further name of a file
 		if (c->other[x] != y)
-			differ(c, c->orig.ix, dir, e->name, e->name_len, "hard link to another file");
+			differ(c, c->orig.ix, dir, e->name, e->name_len,
+				"hard link to another file");
 		return 0;
 	}
 	c->other[x] = y;
@@ -245,7 +262,8 @@ static int compare_node(struct comparison *c, uint32_t dir, const struct dirent_
 // Merges the sorted entries of a directory of either tree.
 static int compare_dir(struct comparison *c, uint32_t x, uint32_t y)
 {
-	uint32_t n = index_dir_count(c->orig.ix, x), m = index_dir_count(c->acc.ix, y), i = 0, j = 0;
+	uint32_t n = index_dir_count(c->orig.ix, x), m = index_dir_count(c->acc.ix, y), i = 0,
+		 j = 0;
 	int r = 0;
 
 	while ((i < n || j < m) && !r) {
@@ -280,7 +298,8 @@ static int compare_trees(struct comparison *c)
 
 	memset(c->other, 0xff, n * sizeof *c->other);
 	r = compare_node(c, 0, &root, 0, 0);
-	// nodes are numbered so that a directory's number comes after its parent's: it has been met when its turn comes
+	// nodes are numbered so that a directory's number comes after its parent's: it has been met
+	// when its turn comes
 	for (uint32_t x = 0; x < n && !r; x++) {
 		struct attr a, b;
 

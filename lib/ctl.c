@@ -35,7 +35,8 @@ static int fd_of(struct msghdr *h)
 	struct cmsghdr *p = CMSG_FIRSTHDR(h);
 	int fd;
 
-	if (!p || p->cmsg_level != SOL_SOCKET || p->cmsg_type != SCM_RIGHTS || p->cmsg_len != CMSG_LEN(sizeof fd))
+	if (!p || p->cmsg_level != SOL_SOCKET || p->cmsg_type != SCM_RIGHTS ||
+		p->cmsg_len != CMSG_LEN(sizeof fd))
 		return -1;
 	memcpy(&fd, CMSG_DATA(p), sizeof fd);
 	return fd;
@@ -46,7 +47,9 @@ int ctl_recv(int sock, int wait_ms, struct ctl *ret, int *ret_fd)
 	struct pollfd p = { .fd = sock, .events = POLLIN };
 	struct iovec iov = { ret, sizeof *ret };
 	union control c;
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c };
+	struct msghdr h = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c
+	};
 	ssize_t n;
 	int fd;
 

@@ -1,7 +1,8 @@
 // driver.c - the ways to show an image as a file system
 //
-// fuse: our own file system. erofs: the kernel's EROFS on one virtual file, image.erofs, that our worker serves by FUSE; its
-// metadata is generated here, from the checked tree, so that the kernel never parses a publisher's.
+// fuse: our own file system. erofs: the kernel's EROFS on one virtual file, image.erofs, that our
+// worker serves by FUSE; its metadata is generated here, from the checked tree, so that the kernel
+// never parses a publisher's.
 // SPDX-License-Identifier: Apache-2.0
 #include "driver.h"
 
@@ -17,7 +18,8 @@ static int fuse_driver_serve(struct host_image *h, int fuse, unsigned threads)
 	return treefs_serve(h->lz, fuse, threads);
 }
 
-// The metadata goes to a file without a name, so that it costs page cache that can be dropped, not memory.
+// The metadata goes to a file without a name, so that it costs page cache that can be dropped, not
+// memory.
 static int erofs_driver_serve(struct host_image *h, int fuse, unsigned threads)
 {
 	cleanup_fd int meta = store_tmp(h->store);
@@ -39,8 +41,8 @@ static int erofs_driver_make(struct host_image *h, int fuse_mnt, int *ret_mnt)
 	int r = image < 0 ? -errno : erofs_mount_fd(image, &o, &m, ret_mnt);
 
 	if (r)
-		return warn_errno(r, "%s: mount by the erofs driver%s%s", h->name, r == -ENODEV ? ": " : "",
-				  r == -ENODEV ? m.why : "");
+		return warn_errno(r, "%s: mount by the erofs driver%s%s", h->name,
+			r == -ENODEV ? ": " : "", r == -ENODEV ? m.why : "");
 	info("%s: %s", h->name, m.why);
 	return 0;
 }
@@ -63,7 +65,8 @@ int driver_choose(const char *name, const char **ret_name, char why[static 160])
 	int r;
 
 	if (name && !driver_find(name))
-		return warn_errno(-EINVAL, "there is no driver %s; there are erofs and fuse", log_quote(name));
+		return warn_errno(-EINVAL, "there is no driver %s; there are erofs and fuse",
+			log_quote(name));
 	if (name && strcmp(name, "erofs")) {
 		snprintf(why, 160, "asked for");
 		*ret_name = "fuse";

@@ -6,17 +6,21 @@
 //	then		inodes, each with its xattrs and, where they fit, a link's target or the tail of a directory's
 //			entries behind it; between them the blocks of directories and long link targets
 //
-// Two passes over the tree. The first gives each node its place, the second writes it there; they share the functions
-// that say how long things are, and the second asserts what the first promised. Work and memory are proportional to the index.
+// Two passes over the tree. The first gives each node its place, the second writes it there; they
+// share the functions that say how long things are, and the second asserts what the first promised.
+// Work and memory are proportional to the index.
 //
-// Places are given in the order of a walk that goes down before it goes on (as find does): a directory's children stand next to
-// each other in the order of its entries, those of its first subdirectory follow. The kernel reads
-// metadata block by block, without read-ahead, so what is used together should be in one block. An inode that does not cross a
-// block costs the kernel one block instead of two and a copy; data behind an inode must not cross one (erofs_map_blocks_flatmode), and
-// before Linux 6.15 a link's must even be in the inode's own block (erofs_fill_symlink).
+// Places are given in the order of a walk that goes down before it goes on (as find does): a
+// directory's children stand next to each other in the order of its entries, those of its first
+// subdirectory follow. The kernel reads metadata block by block, without read-ahead, so what is
+// used together should be in one block. An inode that does not cross a block costs the kernel one
+// block instead of two and a copy; data behind an inode must not cross one
+// (erofs_map_blocks_flatmode), and before Linux 6.15 a link's must even be in the inode's own block
+// (erofs_fill_symlink).
 //
-// Xattrs. Nodes share sets of xattrs in the index, so each set is looked at once. One that appears in several nodes is stored
-// once, in the shared area, if that saves bytes; at most 255 of a node can be shared.
+// Xattrs. Nodes share sets of xattrs in the index, so each set is looked at once. One that appears
+// in several nodes is stored once, in the shared area, if that saves bytes; at most 255 of a node
+// can be shared.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "erofs.h"
@@ -33,42 +37,46 @@
 
 #define NONE UINT32_MAX
 #define DEVICE_TABLE_AT (EROFS_SUPER_AT + sizeof(struct erofs_super))
-#define SHARED_MAX 255u	// struct erofs_xattrs.shared
+#define SHARED_MAX 255u // struct erofs_xattrs.shared
 
-_Static_assert(DEVICE_TABLE_AT % sizeof(struct erofs_device) == 0, "the table is addressed in slots");
-_Static_assert(DEVICE_TABLE_AT + FMT_SPACES_MAX * sizeof(struct erofs_device) < UINT16_MAX * EROFS_NID_BYTES, "root's node id");
+_Static_assert(
+	DEVICE_TABLE_AT % sizeof(struct erofs_device) == 0, "the table is addressed in slots");
+_Static_assert(DEVICE_TABLE_AT + FMT_SPACES_MAX * sizeof(struct erofs_device) <
+		UINT16_MAX * EROFS_NID_BYTES,
+	"root's node id");
 
 struct erofs_image {
-	int fd;			// borrowed; -1: in memory
+	int fd; // borrowed; -1: in memory
 	uint8_t *mem;
 	uint64_t meta_size;
-	struct erofs_super super[2];	// by placement; in the metadata as kept is that of EROFS_FLAT
+	struct erofs_super super[2]; // by placement; in the metadata as kept is that of EROFS_FLAT
 	uint32_t left_out;
 	uint32_t spaces;
-	uint32_t start[];	// of spaces + 1
+	uint32_t start[]; // of spaces + 1
 };
 
 struct place {
-	uint32_t nid;		// 0: none yet
-	uint32_t block;		// of its own data in the metadata
+	uint32_t nid;	// 0: none yet
+	uint32_t block; // of its own data in the metadata
 };
 
 // A set of xattrs that some nodes have.
 struct set {
-	const void *key;	// where it stands in the index
-	uint32_t node;		// one that has it
+	const void *key; // where it stands in the index
+	uint32_t node;	 // one that has it
 	uint32_t uses;
-	uint32_t at, len;	// in bodies
+	uint32_t at, len; // in bodies
 };
 
 struct entry {
-	struct xattr_view x;	// without the prefix
-	uint8_t prefix;		// 0: EROFS has none
+	struct xattr_view x; // without the prefix
+	uint8_t prefix;	     // 0: EROFS has none
 	uint64_t uses;
-	uint32_t id;		// in the shared area, or NONE
+	uint32_t id; // in the shared area, or NONE
 };
 
-// Open addressing: numbers of what is hashed, NONE = free. The size is a power of two, twice of what can come or more.
+// Open addressing: numbers of what is hashed, NONE = free. The size is a power of two, twice of
+// what can come or more.
 struct table {
 	uint32_t *slot;
 	uint64_t mask;
@@ -76,16 +84,16 @@ struct table {
 
 struct build {
 	const struct index *ix;
-	uint64_t seed;		// of hashes of what an image chooses
+	uint64_t seed; // of hashes of what an image chooses
 	struct set *sets;
 	struct entry *entries;
 	uint32_t n_sets, n_entries;
 	struct table by_key, by_content;
-	struct buf bodies;	// what stands behind the inodes, set by set
-	struct buf shared;	// the shared area
-	struct place *place;	// by node
-	uint64_t end;		// of all that has been given away; whole blocks
-	uint64_t open_at;	// the rest of a block that inodes go to
+	struct buf bodies;   // what stands behind the inodes, set by set
+	struct buf shared;   // the shared area
+	struct place *place; // by node
+	uint64_t end;	     // of all that has been given away; whole blocks
+	uint64_t open_at;    // the rest of a block that inodes go to
 	uint32_t open_room;
 	uint32_t shared_block;
 	uint8_t *out;
@@ -131,7 +139,7 @@ static uint64_t hash(uint64_t seed, const void *p, size_t n)
 static const struct prefix {
 	const char *text;
 	uint8_t id;
-	bool whole;		// it is the whole name
+	bool whole; // it is the whole name
 } prefixes[] = {
 	{ "user.", EROFS_XATTR_USER, false },
 	{ "system.posix_acl_access", EROFS_XATTR_ACL_ACCESS, true },
@@ -148,7 +156,8 @@ static struct entry entry_of(const struct xattr_view *x)
 		const struct prefix *p = &prefixes[i];
 		uint32_t n = (uint32_t)strlen(p->text);
 
-		if (x->name_len < n || memcmp(x->name, p->text, n) != 0 || (x->name_len == n) != p->whole)
+		if (x->name_len < n || memcmp(x->name, p->text, n) != 0 ||
+			(x->name_len == n) != p->whole)
 			continue;
 		e.prefix = p->id;
 		e.x.name += n;
@@ -165,9 +174,10 @@ static uint32_t entry_size(const struct entry *e)
 
 static bool entry_equal(const struct entry *a, const struct entry *b)
 {
-	return a->prefix == b->prefix && a->x.name_len == b->x.name_len && a->x.value_len == b->x.value_len &&
-	       memcmp(a->x.name, b->x.name, a->x.name_len) == 0 &&
-	       (!a->x.value_len || memcmp(a->x.value, b->x.value, a->x.value_len) == 0);
+	return a->prefix == b->prefix && a->x.name_len == b->x.name_len &&
+		a->x.value_len == b->x.value_len &&
+		memcmp(a->x.name, b->x.name, a->x.name_len) == 0 &&
+		(!a->x.value_len || memcmp(a->x.value, b->x.value, a->x.value_len) == 0);
 }
 
 // The record of an xattr; a new one, of no uses, if there is none. The table has room.
@@ -221,7 +231,9 @@ static void add_sets(struct build *b, uint32_t node)
 static void add_entry(struct buf *to, const struct entry *e)
 {
 	struct erofs_xattr head = {
-		.name_len = (uint8_t)e->x.name_len, .prefix = e->prefix, .value_len = (uint16_t)e->x.value_len,
+		.name_len = (uint8_t)e->x.name_len,
+		.prefix = e->prefix,
+		.value_len = (uint16_t)e->x.value_len,
 	};
 
 	assert(e->x.name_len <= UINT8_MAX && e->x.value_len <= UINT16_MAX);
@@ -327,8 +339,8 @@ static const struct set *set_of(const struct build *b, uint32_t node, const stru
 struct dir {
 	const struct index *ix;
 	uint32_t node;
-	uint32_t count;		// entries, with these two
-	uint32_t dot, dotdot;	// their numbers
+	uint32_t count;	      // entries, with these two
+	uint32_t dot, dotdot; // their numbers
 };
 
 // How many names of the directory come before `name`.
@@ -403,11 +415,11 @@ static uint64_t dir_size(const struct index *ix, uint32_t node)
 
 struct shape {
 	struct attr a;
-	const struct set *set;	// or NULL
-	uint64_t size;		// as EROFS counts it
-	uint32_t tail;		// bytes of its data that stand behind the inode ...
-	uint32_t blocks;	// ... and blocks of the metadata that hold the rest
-	uint32_t record;	// bytes of inode, xattrs, tail
+	const struct set *set; // or NULL
+	uint64_t size;	       // as EROFS counts it
+	uint32_t tail;	       // bytes of its data that stand behind the inode ...
+	uint32_t blocks;       // ... and blocks of the metadata that hold the rest
+	uint32_t record;       // bytes of inode, xattrs, tail
 };
 
 static void shape_of(const struct build *b, uint32_t node, struct shape *ret)
@@ -469,8 +481,9 @@ static int place_node(struct build *b, uint32_t node)
 	uint64_t at = alloc_record(b, s.record);
 	b->place[node].block = alloc_blocks(b, s.blocks);
 	if (b->end > EROFS_META_MAX)
-		return warn_errno(-EFBIG, "the image's metadata is too large for EROFS: more than %llu bytes",
-				  EROFS_META_MAX);
+		return warn_errno(-EFBIG,
+			"the image's metadata is too large for EROFS: more than %llu bytes",
+			EROFS_META_MAX);
 	b->place[node].nid = (uint32_t)(at / EROFS_NID_BYTES);
 	return 0;
 }
@@ -526,7 +539,8 @@ static uint8_t type_of(uint32_t mode)
 	}
 }
 
-static void emit_dir_block(struct build *b, const struct dir *d, uint32_t first, uint32_t n, uint8_t *out)
+static void emit_dir_block(
+	struct build *b, const struct dir *d, uint32_t first, uint32_t n, uint8_t *out)
 {
 	uint32_t name_off = n * (uint32_t)sizeof(struct erofs_dirent);
 	struct dirent_view e;
@@ -534,7 +548,9 @@ static void emit_dir_block(struct build *b, const struct dir *d, uint32_t first,
 	for (uint32_t i = 0; i < n; i++) {
 		dir_entry(d, first + i, &e);
 		struct erofs_dirent de = {
-			.nid = b->place[e.node].nid, .name_off = (uint16_t)name_off, .type = type_of(e.type),
+			.nid = b->place[e.node].nid,
+			.name_off = (uint16_t)name_off,
+			.type = type_of(e.type),
 		};
 		memcpy(out + i * sizeof de, &de, sizeof de);
 		memcpy(out + name_off, e.name, e.name_len);
@@ -543,7 +559,8 @@ static void emit_dir_block(struct build *b, const struct dir *d, uint32_t first,
 }
 
 // The blocks of a directory; the last one is its tail, if it has one.
-static void emit_dir(struct build *b, uint32_t node, const struct shape *s, uint8_t *blocks, uint8_t *tail)
+static void emit_dir(
+	struct build *b, uint32_t node, const struct shape *s, uint8_t *blocks, uint8_t *tail)
 {
 	struct dir d = dir_open(b->ix, node);
 	uint32_t i = 0, k = 0, bytes;
@@ -553,7 +570,8 @@ static void emit_dir(struct build *b, uint32_t node, const struct shape *s, uint
 		bool last = i + n == d.count;
 
 		assert(last && s->tail ? bytes == s->tail : k < s->blocks);
-		emit_dir_block(b, &d, i, n, last && s->tail ? tail : blocks + (size_t)k * BLOCK_BYTES);
+		emit_dir_block(
+			b, &d, i, n, last && s->tail ? tail : blocks + (size_t)k * BLOCK_BYTES);
 		i += n;
 	}
 	assert(k == s->blocks + (s->tail != 0));
@@ -565,16 +583,14 @@ static uint32_t encode_dev(const struct attr *a)
 	return (a->rdev_minor & 0xff) | a->rdev_major << 8 | (a->rdev_minor & ~0xffu) << 12;
 }
 
-static uint32_t inode_u(const struct build *b, const struct erofs_image *im, uint32_t node, const struct attr *a)
+static uint32_t inode_u(
+	const struct build *b, const struct erofs_image *im, uint32_t node, const struct attr *a)
 {
 	switch (a->mode & S_IFMT) {
-	case S_IFREG:
-		return a->size ? im->start[a->space] + a->block : 0;
+	case S_IFREG: return a->size ? im->start[a->space] + a->block : 0;
 	case S_IFCHR:
-	case S_IFBLK:
-		return encode_dev(a);
-	default:
-		return b->place[node].block;
+	case S_IFBLK: return encode_dev(a);
+	default: return b->place[node].block;
 	}
 }
 
@@ -589,7 +605,8 @@ static void emit_node(struct build *b, const struct erofs_image *im, uint32_t no
 	uint32_t xattrs = s.set ? s.set->len : 0;
 	struct erofs_inode in = {
 		.format = (uint16_t)(EROFS_EXTENDED | (s.tail ? EROFS_INLINE : EROFS_PLAIN) << 1),
-		.xattr_count = xattrs ? (uint16_t)((xattrs - sizeof(struct erofs_xattrs)) / 4 + 1) : 0,
+		.xattr_count =
+			xattrs ? (uint16_t)((xattrs - sizeof(struct erofs_xattrs)) / 4 + 1) : 0,
 		.mode = (uint16_t)s.a.mode,
 		.size = s.size,
 		.u = inode_u(b, im, node, &s.a),
@@ -618,7 +635,8 @@ static void emit_devices(struct build *b, const struct erofs_image *im)
 	uint8_t *at = b->out + DEVICE_TABLE_AT;
 
 	for (uint32_t i = 0; i < im->spaces; i++) {
-		struct erofs_device d = { .blocks = im->start[i + 1] - im->start[i], .mapped = im->start[i] };
+		struct erofs_device d = { .blocks = im->start[i + 1] - im->start[i],
+			.mapped = im->start[i] };
 
 		if (!d.blocks)
 			continue;
@@ -639,7 +657,8 @@ static uint32_t crc32c(uint32_t crc, const uint8_t *p, size_t n)
 }
 
 // The rest of block 0 is in place.
-static void emit_super(struct build *b, struct erofs_image *im, enum erofs_placement p, uint32_t devices)
+static void emit_super(
+	struct build *b, struct erofs_image *im, enum erofs_placement p, uint32_t devices)
 {
 	struct digest original = index_original(b->ix);
 	uint8_t *at = b->out + EROFS_SUPER_AT;
@@ -671,7 +690,8 @@ static void emit_all(struct build *b, struct erofs_image *im, uint32_t devices)
 	assert(b->place[0].nid <= UINT16_MAX);
 	emit_devices(b, im);
 	if (b->shared.len)
-		memcpy(b->out + ((uint64_t)b->shared_block << BLOCK_SHIFT), b->shared.data, b->shared.len);
+		memcpy(b->out + ((uint64_t)b->shared_block << BLOCK_SHIFT), b->shared.data,
+			b->shared.len);
 	for (uint32_t i = 0, n = index_nodes(b->ix); i < n; i++)
 		emit_node(b, im, i);
 	emit_super(b, im, EROFS_DEVICES, devices);
@@ -690,23 +710,26 @@ static int lay_out_spaces(const struct index *ix, uint64_t meta_size, struct ero
 		index_space(ix, i, &sp);
 		block += sp.blocks;
 		if (block > UINT32_MAX)
-			return warn_errno(-EFBIG, "the image is too large for EROFS: 16 TiB or more");
+			return warn_errno(
+				-EFBIG, "the image is too large for EROFS: 16 TiB or more");
 	}
 	im->start[im->spaces] = (uint32_t)block;
 	im->meta_size = meta_size;
 	return 0;
 }
 
-// Where the metadata goes: pages of zeros, of the file if there is one. Its blocks are reserved, so that no write can fail
-// where it would be a signal.
+// Where the metadata goes: pages of zeros, of the file if there is one. Its blocks are reserved, so
+// that no write can fail where it would be a signal.
 static int map_out(int fd, uint64_t size, uint8_t **ret)
 {
 	int r = fd < 0 ? 0 : posix_fallocate(fd, 0, (off_t)size);
 	void *p;
 
 	if (r)
-		return warn_errno(-r, "make room for %llu bytes of metadata", (unsigned long long)size);
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
+		return warn_errno(
+			-r, "make room for %llu bytes of metadata", (unsigned long long)size);
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return warn_errno(-errno, "map %llu bytes of metadata", (unsigned long long)size);
 	*ret = p;
@@ -811,7 +834,8 @@ uint32_t erofs_xattrs_left_out(const struct erofs_image *im)
 	return im->left_out;
 }
 
-int erofs_read(const struct erofs_image *im, enum erofs_placement p, void *buf, size_t n, uint64_t off)
+int erofs_read(
+	const struct erofs_image *im, enum erofs_placement p, void *buf, size_t n, uint64_t off)
 {
 	uint64_t from = MAX(off, (uint64_t)EROFS_SUPER_AT);
 	uint64_t to = MIN(off + n, (uint64_t)DEVICE_TABLE_AT);
@@ -823,7 +847,8 @@ int erofs_read(const struct erofs_image *im, enum erofs_placement p, void *buf, 
 	else
 		r = pread_full(im->fd, buf, n, off);
 	if (from < to)
-		memcpy((uint8_t *)buf + (from - off), (const uint8_t *)&im->super[p] + (from - EROFS_SUPER_AT), to - from);
+		memcpy((uint8_t *)buf + (from - off),
+			(const uint8_t *)&im->super[p] + (from - EROFS_SUPER_AT), to - from);
 	return r;
 }
 

@@ -1,10 +1,12 @@
 // erofsmnt.c - mounts EROFS images that are files
 //
-// File-backed: fsopen("erofs") with a regular file as its source (Linux 6.12, CONFIG_EROFS_FS_BACKED_BY_FILE). Metadata goes
-// through the page cache of that file; files' data does too, and is cached twice, unless the option directio is given. Loop:
-// one read-only loop device for each file, which goes away by itself when the mount does (autoclear).
+// File-backed: fsopen("erofs") with a regular file as its source (Linux 6.12,
+// CONFIG_EROFS_FS_BACKED_BY_FILE). Metadata goes through the page cache of that file; files' data
+// does too, and is cached twice, unless the option directio is given. Loop: one read-only loop
+// device for each file, which goes away by itself when the mount does (autoclear).
 //
-// Descriptors are named as /proc/self/fd/N: the kernel takes only paths, 255 bytes long, and keeps the open file, not the path.
+// Descriptors are named as /proc/self/fd/N: the kernel takes only paths, 255 bytes long, and keeps
+// the open file, not the path.
 // SPDX-License-Identifier: Apache-2.0
 #include "erofsmnt.h"
 
@@ -20,14 +22,16 @@
 #include "log.h"
 #include "mnt.h"
 
-#define LOOP_TRIES 64		// another process may be faster with the device that was free
-#define LOOPS_MAX 513		// a file for the metadata and one for each space
+#define LOOP_TRIES 64 // another process may be faster with the device that was free
+#define LOOPS_MAX 513 // a file for the metadata and one for each space
 #define BDI_DIR "/sys/class/bdi"
 
-// Of the mount, in KiB. It is also what a page fault reads around itself, so for data that must be fetched first it is weighed
-// against waste. Measured on Linux 6.18, directio. `import torch`, lazily: 184 MiB fetched by 16, 196 by 64, 211 by 128, 239 by 256, 316
-// by 1024, 417 by 4096. One sequential reader, 20 ms from the registry: 4.9 MB/s by 128, 9.2 by 1024 (a read waits for one
-// request after the other); from the store: 0.7 GB/s by 128, 0.8 by 256 to 1024. Local devices: 1.3 GB/s by 128, 2.1 by 1024.
+// Of the mount, in KiB. It is also what a page fault reads around itself, so for data that must be
+// fetched first it is weighed against waste. Measured on Linux 6.18, directio. `import torch`,
+// lazily: 184 MiB fetched by 16, 196 by 64, 211 by 128, 239 by 256, 316 by 1024, 417 by 4096. One
+// sequential reader, 20 ms from the registry: 4.9 MB/s by 128, 9.2 by 1024 (a read waits for one
+// request after the other); from the store: 0.7 GB/s by 128, 0.8 by 256 to 1024. Local devices: 1.3
+// GB/s by 128, 2.1 by 1024.
 #define READAHEAD_LAZY_KB 256
 #define READAHEAD_LOCAL_KB 1024
 
@@ -41,8 +45,8 @@ struct version {
 	unsigned major, minor, patch;
 };
 
-// A fix: the first release of each series that has it. Series before the first do not, those after the last do; neither do
-// the series between that are not named, which were dead by then.
+// A fix: the first release of each series that has it. Series before the first do not, those after
+// the last do; neither do the series between that are not named, which were dead by then.
 #define SERIES_MAX 4
 struct fix {
 	struct version since[SERIES_MAX];
@@ -51,14 +55,17 @@ struct fix {
 // Multi-device images: dfeab2e95a75 "erofs: add multiple device support".
 static const struct fix fix_erofs = { { { 5, 16, 0 } } };
 
-// File-backed mounts came with fb176750266a in 6.12. On FUSE they dereference NULL without 3a23787ca875 "erofs: fix
-// file-backed mounts over FUSE" (CVE-2024-53235; 6.13, 6.12.2); direct I/O was the default, so that the next one applied to all, until
-// 6422cde1b0d5 "erofs: use buffered I/O for file-backed mounts by default" (6.13, and 6.12.y of the end of December 2024:
-// 6.12.7 or so; 6.12.10 is surely later).
+// File-backed mounts came with fb176750266a in 6.12. On FUSE they dereference NULL without
+// 3a23787ca875 "erofs: fix file-backed mounts over FUSE" (CVE-2024-53235; 6.13, 6.12.2); direct I/O
+// was the default, so that the next one applied to all, until 6422cde1b0d5 "erofs: use buffered I/O
+// for file-backed mounts by default" (6.13, and 6.12.y of the end of December 2024: 6.12.7 or so;
+// 6.12.10 is surely later).
 static const struct fix fix_file = { { { 6, 12, 10 }, { 6, 13, 0 } } };
 
-// 1caf50ce4af0 "erofs: fix UAF issue for file-backed mounts w/ directio option" (CVE-2026-23224), of February 2026.
-static const struct fix fix_directio = { { { 6, 12, 72 }, { 6, 18, 11 }, { 6, 19, 1 }, { 7, 0, 0 } } };
+// 1caf50ce4af0 "erofs: fix UAF issue for file-backed mounts w/ directio option" (CVE-2026-23224),
+// of February 2026.
+static const struct fix fix_directio = { { { 6, 12, 72 }, { 6, 18, 11 }, { 6, 19, 1 },
+	{ 7, 0, 0 } } };
 
 static bool same_series(const struct version *a, const struct version *b)
 {
@@ -85,7 +92,9 @@ struct erofs_gates erofs_gates_of(const char *release)
 	if (sscanf(release, "%u.%u.%u", &v.major, &v.minor, &v.patch) < 2)
 		v.major = 0;
 	return (struct erofs_gates){
-		.erofs = has_fix(&v, &fix_erofs), .file = has_fix(&v, &fix_file), .directio = has_fix(&v, &fix_directio),
+		.erofs = has_fix(&v, &fix_erofs),
+		.file = has_fix(&v, &fix_file),
+		.directio = has_fix(&v, &fix_directio),
 	};
 }
 
@@ -102,7 +111,8 @@ int erofs_supported(char why[static 160])
 	struct erofs_gates g = gates_here(&u);
 
 	if (!g.erofs) {
-		snprintf(why, 160, "Linux %.64s is too old for the erofs driver, which needs 5.16", u.release);
+		snprintf(why, 160, "Linux %.64s is too old for the erofs driver, which needs 5.16",
+			u.release);
 		return -ENODEV;
 	}
 	// it loads the module, if it is one
@@ -125,12 +135,14 @@ static int loop_try(int control, int file, int *ret_fd, char ret_path[static 32]
 	cleanup_fd int fd = open(ret_path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	// Not LO_FLAGS_DIRECT_IO: on Linux 6.18 and a FUSE file it read 0.7-1.0 GB/s instead of 0.5-0.8 and would cache data once, but
-	// there is no read-ahead below it then, and the kernels that come here are older. Blocks of 4096: EROFS reads no less.
+	// Not LO_FLAGS_DIRECT_IO: on Linux 6.18 and a FUSE file it read 0.7-1.0 GB/s instead of
+	// 0.5-0.8 and would cache data once, but there is no read-ahead below it then, and the
+	// kernels that come here are older. Blocks of 4096: EROFS reads no less.
 	struct loop_config c = {
 		.fd = (uint32_t)file,
 		.block_size = BLOCK_BYTES,
-		.info = { .lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR, .lo_file_name = "fcpull" },
+		.info = { .lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+			.lo_file_name = "fcpull" },
 	};
 	if (ioctl(fd, LOOP_CONFIGURE, &c) < 0)
 		return -errno;
@@ -149,11 +161,12 @@ static int loop_attach(int control, int file, int *ret_fd, char ret_path[static 
 
 // ---- the mount ----
 
-// Where the kernel finds an image and its devices; the descriptors of loop devices keep them until the mount does.
+// Where the kernel finds an image and its devices; the descriptors of loop devices keep them until
+// the mount does.
 struct sources {
-	size_t n;		// the image, then the devices
+	size_t n; // the image, then the devices
 	char (*path)[32];
-	int *loop;		// NULL: files
+	int *loop; // NULL: files
 };
 
 static void sources_fini(struct sources *s)
@@ -181,7 +194,9 @@ static int sources_loop(int image, const struct erofs_mount_opts *o, struct sour
 	memset(s->loop, 0xff, s->n * sizeof *s->loop);
 	for (size_t i = 0; i < s->n && !r; i++)
 		r = loop_attach(control, file_of(image, o, i), &s->loop[i], s->path[i]);
-	return r ? warn_errno(r, "set up a loop device%s", r == -ENOENT ? " (try: modprobe loop)" : "") : 0;
+	return r ? warn_errno(
+			   r, "set up a loop device%s", r == -ENOENT ? " (try: modprobe loop)" : "")
+		 : 0;
 }
 
 static int sources_init(int image, const struct erofs_mount_opts *o, bool loop, struct sources *s)
@@ -227,9 +242,11 @@ static void log_context(int fs)
 		info("mount of erofs: %s", log_quote_n(line, (size_t)n));
 }
 
-static int create(const struct sources *s, const struct erofs_mount_opts *o, bool directio, int *ret_fd)
+static int create(
+	const struct sources *s, const struct erofs_mount_opts *o, bool directio, int *ret_fd)
 {
-	unsigned attrs = MOUNT_ATTR_RDONLY | (o->suid ? 0 : MOUNT_ATTR_NOSUID) | (o->dev ? 0 : MOUNT_ATTR_NODEV);
+	unsigned attrs = MOUNT_ATTR_RDONLY | (o->suid ? 0 : MOUNT_ATTR_NOSUID) |
+		(o->dev ? 0 : MOUNT_ATTR_NODEV);
 	cleanup_fd int fs = (int)syscall(SYS_fsopen, "erofs", FSOPEN_CLOEXEC);
 	if (fs < 0)
 		return -errno;
@@ -258,8 +275,9 @@ static void set_readahead(const char *bdi, uint32_t kb)
 		debug("%s: %s", path, strerror(errno));
 }
 
-// A file-backed mount's backing device is called "erofs-N" (super_setup_bdi), and nothing says which N is whose: the largest one is
-// the newest. If another mount was made at the same moment, that one gets the read-ahead: harmless.
+// A file-backed mount's backing device is called "erofs-N" (super_setup_bdi), and nothing says
+// which N is whose: the largest one is the newest. If another mount was made at the same moment,
+// that one gets the read-ahead: harmless.
 static void set_newest_readahead(uint32_t kb)
 {
 	DIR *d = opendir(BDI_DIR);
@@ -293,7 +311,8 @@ static void tune(int mnt, bool loop, uint32_t kb)
 
 // ---- all together ----
 
-static int mount_as(int image, const struct erofs_mount_opts *o, const struct erofs_mount *m, int *ret_fd)
+static int mount_as(
+	int image, const struct erofs_mount_opts *o, const struct erofs_mount *m, int *ret_fd)
 {
 	bool loop = m->way == EROFS_WAY_LOOP;
 	struct sources s;
@@ -305,12 +324,16 @@ static int mount_as(int image, const struct erofs_mount_opts *o, const struct er
 	if (!r)
 		r = create(&s, o, m->directio, ret_fd);
 	if (!r)
-		tune(*ret_fd, loop, o->readahead_kb ? o->readahead_kb : o->n_devices ? READAHEAD_LOCAL_KB : READAHEAD_LAZY_KB);
+		tune(*ret_fd, loop,
+			o->readahead_kb	       ? o->readahead_kb
+				: o->n_devices ? READAHEAD_LOCAL_KB
+					       : READAHEAD_LAZY_KB);
 	sources_fini(&s);
 	return r;
 }
 
-static void choose(const struct erofs_mount_opts *o, const struct erofs_gates *g, const char *release, struct erofs_mount *m)
+static void choose(const struct erofs_mount_opts *o, const struct erofs_gates *g,
+	const char *release, struct erofs_mount *m)
 {
 	bool file = o->way == EROFS_WAY_FILE || (o->way == EROFS_WAY_ANY && g->file);
 
@@ -318,12 +341,16 @@ static void choose(const struct erofs_mount_opts *o, const struct erofs_gates *g
 	m->directio = file && g->directio && !o->buffered;
 	if (!file)
 		snprintf(m->why, sizeof m->why, "loop device: %s Linux %.64s",
-			 g->file ? "asked for, on" : "file-backed mounts are not safe before Linux 6.12.10, this is", release);
+			g->file ? "asked for, on"
+				: "file-backed mounts are not safe before Linux 6.12.10, this is",
+			release);
 	else
-		snprintf(m->why, sizeof m->why, "file-backed%s: Linux %.64s", m->directio ? ", directio" : "", release);
+		snprintf(m->why, sizeof m->why, "file-backed%s: Linux %.64s",
+			m->directio ? ", directio" : "", release);
 }
 
-int erofs_mount_fd(int image, const struct erofs_mount_opts *o, struct erofs_mount *ret, int *ret_fd)
+int erofs_mount_fd(
+	int image, const struct erofs_mount_opts *o, struct erofs_mount *ret, int *ret_fd)
 {
 	struct erofs_mount m;
 	struct utsname u;
@@ -337,7 +364,8 @@ int erofs_mount_fd(int image, const struct erofs_mount_opts *o, struct erofs_mou
 	if (r == -ENOTBLK && m.way == EROFS_WAY_FILE) {
 		m.way = EROFS_WAY_LOOP;
 		m.directio = false;
-		snprintf(m.why, sizeof m.why, "loop device: Linux %.64s is built without file-backed mounts", u.release);
+		snprintf(m.why, sizeof m.why,
+			"loop device: Linux %.64s is built without file-backed mounts", u.release);
 		r = mount_as(image, o, &m, ret_fd);
 	}
 	if (r)
@@ -346,7 +374,8 @@ int erofs_mount_fd(int image, const struct erofs_mount_opts *o, struct erofs_mou
 	return 0;
 }
 
-int erofs_mount_at(int image, const char *dir, const struct erofs_mount_opts *o, struct erofs_mount *ret)
+int erofs_mount_at(
+	int image, const char *dir, const struct erofs_mount_opts *o, struct erofs_mount *ret)
 {
 	cleanup_fd int target = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (target < 0)

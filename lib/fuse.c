@@ -69,7 +69,7 @@
 struct fuse_thread {
 	_Alignas(8) uint8_t own_in[FUSE_REQUEST_MAX];
 	struct fuse *fuse;
-	uint8_t *in; // FUSE_REQUEST_MAX: own_in, or its place in the ledger
+	uint8_t *in;		 // FUSE_REQUEST_MAX: own_in, or its place in the ledger
 	_Atomic uint64_t *since; // in the ledger, or NULL
 	_Atomic pid_t tid;
 	uint8_t *out; // FUSE_IO_MAX
@@ -747,8 +747,9 @@ static void fuse_fini(struct fuse *f)
 	pthread_mutex_destroy(&f->lock);
 }
 
-// A thread that is being killed may still take a request. If the page for it is not there, the kernel cannot get one for a dying
-// process, and the request fails (fuse_dev_do_read: EIO); if it is, the request waits for the successor.
+// A thread that is being killed may still take a request. If the page for it is not there, the
+// kernel cannot get one for a dying process, and the request fails (fuse_dev_do_read: EIO); if it
+// is, the request waits for the successor.
 static void settle_in(struct fuse_thread *t)
 {
 	if (mlock(t->in, FUSE_REQUEST_MAX))
@@ -886,7 +887,8 @@ static void replay_one(struct fuse_thread *t, const void *message, size_t room)
 static int replay(struct fuse *f, const struct fuse_ledger *dead)
 {
 	struct fuse_thread *t = calloc(1, sizeof *t);
-	void *out = mmap(NULL, FUSE_IO_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *out =
+		mmap(NULL, FUSE_IO_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (t && out != MAP_FAILED) {
 		t->fuse = f;
@@ -911,7 +913,8 @@ int fuse_take_over(const struct fuse_ledger *dead, bool no_resend)
 	int r = !f ? -ENODEV : no_resend ? -EINVAL : fuse_resend(f->fd);
 
 	if (f && r == -EINVAL)
-		r = dead->version == FUSE_LEDGER_VERSION || !dead->version ? replay(f, dead) : -EPROTO;
+		r = dead->version == FUSE_LEDGER_VERSION || !dead->version ? replay(f, dead)
+									   : -EPROTO;
 	pthread_mutex_unlock(&life.lock);
 	return r;
 }

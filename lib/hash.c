@@ -13,7 +13,7 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #if defined(__clang__) && !defined(__ARM_FEATURE_SHA2)
-#define __ARM_FEATURE_SHA2 1	// clang before 16 hides the intrinsics from a target attribute
+#define __ARM_FEATURE_SHA2 1 // clang before 16 hides the intrinsics from a target attribute
 #endif
 #include <arm_neon.h>
 #include <sys/auxv.h>
@@ -69,7 +69,7 @@ static inline uint32_t schedule(uint32_t w[16], unsigned i)
 
 	if (i >= 16)
 		w[i & 15] += (rotr(a, 7) ^ rotr(a, 18) ^ a >> 3) + w[(i + 9) & 15] +
-			     (rotr(b, 17) ^ rotr(b, 19) ^ b >> 10);
+			(rotr(b, 17) ^ rotr(b, 19) ^ b >> 10);
 	return w[i & 15];
 }
 
@@ -121,7 +121,7 @@ static bool have_portable(void)
 
 struct ni {
 	__m128i abef, cdgh;
-	__m128i w[4];		// 16 words of the schedule
+	__m128i w[4]; // 16 words of the schedule
 };
 
 // Four rounds, and the part of the schedule that they can prepare. r is a constant after inlining.
@@ -223,7 +223,7 @@ ARM_SHA2 static inline void ce_rounds4(struct ce *x, unsigned r)
 
 	if (r < 12)
 		*w = vsha256su1q_u32(vsha256su0q_u32(*w, x->w[(r + 1) & 3]), x->w[(r + 2) & 3],
-				     x->w[(r + 3) & 3]);
+			x->w[(r + 3) & 3]);
 	x->abcd = vsha256hq_u32(abcd, x->efgh, k);
 	x->efgh = vsha256h2q_u32(x->efgh, abcd, k);
 }
@@ -314,7 +314,7 @@ void sha256_init(struct sha256 *s)
 {
 	// FIPS 180-4 section 5.3.3
 	*s = (struct sha256){ .h = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f,
-				     0x9b05688c, 0x1f83d9ab, 0x5be0cd19 } };
+				      0x9b05688c, 0x1f83d9ab, 0x5be0cd19 } };
 }
 
 void sha256_update(struct sha256 *s, const void *data, size_t n)
@@ -382,7 +382,7 @@ static bool is_algorithm(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= '0' && s[i] <= '9') ||
-		      (i && strchr("+._-", s[i]))))
+			    (i && strchr("+._-", s[i]))))
 			return false;
 	return n > 0;
 }

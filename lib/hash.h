@@ -6,7 +6,7 @@
 #include "base.h"
 
 #define SHA256_LEN 32
-#define DIGEST_STR_LEN 72	// "sha256:" + 64 hex + NUL
+#define DIGEST_STR_LEN 72 // "sha256:" + 64 hex + NUL
 
 struct digest {
 	uint8_t b[SHA256_LEN];
@@ -14,7 +14,7 @@ struct digest {
 
 struct sha256 {
 	uint32_t h[8];
-	uint64_t len;		// bytes so far
+	uint64_t len; // bytes so far
 	uint8_t block[64];
 };
 

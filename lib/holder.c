@@ -1,8 +1,10 @@
 // holder.c - the process that owns a FUSE connection
 //
-// One thread, one poll loop. At most three workers: CUR serves; NEXT is to replace it and gets ready beside it; OLD has been replaced and
-// answers what it had read. Only one of them reads requests. What a dead worker had read and not answered is in its ledger: the
-// next one is told to take that over (CTL_TAKE) and says when it has; until then the ledger is kept, for that one may die as well.
+// One thread, one poll loop. At most three workers: CUR serves; NEXT is to replace it and gets
+// ready beside it; OLD has been replaced and answers what it had read. Only one of them reads
+// requests. What a dead worker had read and not answered is in its ledger: the next one is told to
+// take that over (CTL_TAKE) and says when it has; until then the ledger is kept, for that one may
+// die as well.
 // SPDX-License-Identifier: Apache-2.0
 #include "holder.h"
 
@@ -23,16 +25,16 @@
 
 #define MS 1000000ull
 #define TICK_MS 500
-#define STALE_TICKS 4		// without a beat, while requests wait: the worker hangs
-#define START_MS 30000		// for a worker to get ready
-#define STOP_MS 2000		// for one to stop reading
-#define DRAIN_MS 5000		// for one to answer the rest
-#define END_MS 1000		// for one to end after the unmount
-#define YOUNG_MS 20		// one that dies younger is not replaced at once
+#define STALE_TICKS 4  // without a beat, while requests wait: the worker hangs
+#define START_MS 30000 // for a worker to get ready
+#define STOP_MS 2000   // for one to stop reading
+#define DRAIN_MS 5000  // for one to answer the rest
+#define END_MS 1000    // for one to end after the unmount
+#define YOUNG_MS 20    // one that dies younger is not replaced at once
 #define PAUSE_MS 20
-#define IDLE_DEATHS 20		// in a row, without a request served, within ...
-#define OWN_DEATH 4		// what one counts that was no SIGKILL: five of these are enough
-#define OWN_DEATHS 150		// of those that were no SIGKILL, whatever was served, within ...
+#define IDLE_DEATHS 20 // in a row, without a request served, within ...
+#define OWN_DEATH 4    // what one counts that was no SIGKILL: five of these are enough
+#define OWN_DEATHS 150 // of those that were no SIGKILL, whatever was served, within ...
 #define DEATHS_MS 10000
 #define ORPHANS 16
 #define CONNS 4
@@ -45,28 +47,29 @@ struct worker {
 	pid_t pid;
 	int pidfd, ctl, ledger_fd;
 	struct fuse_ledger *ledger;
-	uint64_t since;		// of the state, ns
+	uint64_t since; // of the state, ns
 	uint64_t born, beats;
-	unsigned stale;		// ticks
+	unsigned stale; // ticks
 	bool killed;
 };
 
 struct holder {
 	const char *image, *id;
 	char worker_name[256];
-	int waiting;		// /sys/fs/fuse/connections/N/waiting, or -1
-	int score;		// oom_score_adj of workers
+	int waiting; // /sys/fs/fuse/connections/N/waiting, or -1
+	int score;   // oom_score_adj of workers
 	struct worker w[SLOTS];
-	int orphans[ORPHANS];	// ledgers of the dead; the first `told` of them the present worker knows of
+	int orphans
+		[ORPHANS]; // ledgers of the dead; the first `told` of them the present worker knows of
 	unsigned n_orphans, told;
-	int conns[CONNS];	// of verbs
-	int asker;		// the one of them that waits for a hand-over, or -1
-	int new_exe;		// that it wants, or -1
-	bool started;		// some worker has been ready
-	bool over;		// unmounted
+	int conns[CONNS]; // of verbs
+	int asker;	  // the one of them that waits for a hand-over, or -1
+	int new_exe;	  // that it wants, or -1
+	bool started;	  // some worker has been ready
+	bool over;	  // unmounted
 	bool failed;
-	uint64_t start_at;	// when the next worker may start
-	uint64_t idle_since, own_since;	// first deaths of the two countings
+	uint64_t start_at;		// when the next worker may start
+	uint64_t idle_since, own_since; // first deaths of the two countings
 	unsigned idle_deaths, own_deaths;
 	unsigned restarts, handovers;
 };
@@ -121,8 +124,9 @@ static void exec_worker(const struct holder *h, int exe, int ctl, int ledger)
 
 	write_score(h->score);
 	// dup2 clears the close-on-exec flag of the copies
-	if (dup2(ctl, WORK_CTL) < 0 || dup2(ledger, WORK_LEDGER) < 0 || fcntl(HOLD_FUSE, F_SETFD, 0) || fcntl(HOLD_ABOUT, F_SETFD, 0) ||
-	    fcntl(HOLD_LOG, F_SETFD, 0))
+	if (dup2(ctl, WORK_CTL) < 0 || dup2(ledger, WORK_LEDGER) < 0 ||
+		fcntl(HOLD_FUSE, F_SETFD, 0) || fcntl(HOLD_ABOUT, F_SETFD, 0) ||
+		fcntl(HOLD_LOG, F_SETFD, 0))
 		_exit(EXIT_FAILURE);
 	syscall(SYS_execveat, exe, "", argv, environ, AT_EMPTY_PATH);
 	warn_errno(-errno, "%s: start a worker", h->image);
@@ -170,7 +174,7 @@ static void kill_worker(struct worker *w)
 	if (!present(w) || w->killed)
 		return;
 	w->killed = true;
-	kill(w->pid, SIGKILL);	// it is not reaped yet: the number is its own
+	kill(w->pid, SIGKILL); // it is not reaped yet: the number is its own
 	set_state(w, w->state);
 }
 
@@ -222,7 +226,9 @@ static void go(struct holder *h)
 
 static void answer_asker(struct holder *h, int result, const char *why)
 {
-	struct ctl m = { .verb = CTL_UPGRADE, .result = result, .holder = getpid(), .worker = h->w[CUR].pid };
+	struct ctl m = {
+		.verb = CTL_UPGRADE, .result = result, .holder = getpid(), .worker = h->w[CUR].pid
+	};
 
 	snprintf(m.text, sizeof m.text, "%s", why);
 	if (h->asker >= 0)
@@ -290,7 +296,8 @@ static bool count(uint64_t *since, unsigned *n, unsigned weight, unsigned limit)
 static void say_death(const struct holder *h, const struct worker *w, int status)
 {
 	if (WIFSIGNALED(status))
-		warn("%s: worker %d was killed by signal %d", h->image, (int)w->pid, WTERMSIG(status));
+		warn("%s: worker %d was killed by signal %d", h->image, (int)w->pid,
+			WTERMSIG(status));
 	else
 		warn("%s: worker %d ended with %d", h->image, (int)w->pid, WEXITSTATUS(status));
 }
@@ -300,15 +307,17 @@ static void cur_died(struct holder *h, struct worker *w, int status)
 	bool served = w->ledger->answers > 0, killed;
 
 	if (!h->started) {
-		h->failed = true;	// the worker has said why
+		h->failed = true; // the worker has said why
 		return;
 	}
 	say_death(h, w, status);
 	if (served)
 		h->idle_deaths = 0;
 	killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-	h->failed = (!served && count(&h->idle_since, &h->idle_deaths, killed ? 1 : OWN_DEATH, IDLE_DEATHS)) ||
-		    (!killed && count(&h->own_since, &h->own_deaths, 1, OWN_DEATHS));
+	h->failed = (!served &&
+			    count(&h->idle_since, &h->idle_deaths, killed ? 1 : OWN_DEATH,
+				    IDLE_DEATHS)) ||
+		(!killed && count(&h->own_since, &h->own_deaths, 1, OWN_DEATHS));
 	if (h->failed) {
 		warn("%s: workers die too fast; readers get errors from now on", h->image);
 		return;
@@ -325,7 +334,10 @@ static void died(struct holder *h, unsigned slot, int status)
 
 	h->w[slot] = (struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1 };
 	if (slot == NEXT)
-		answer_asker(h, -EPROTO, dead.killed ? "it did not get ready in time" : "the executable does not know this version's state, or failed");
+		answer_asker(h, -EPROTO,
+			dead.killed
+				? "it did not get ready in time"
+				: "the executable does not know this version's state, or failed");
 	else if (!h->over && (slot == CUR || dead.killed || status))
 		keep_orphan(h, &dead);
 	if (slot == CUR && !h->over && !done)
@@ -366,7 +378,8 @@ static void reap(struct holder *h)
 
 // ---- events ----
 
-// The first worker could serve: from here on, deaths are replaced, and nobody looks at our messages.
+// The first worker could serve: from here on, deaths are replaced, and nobody looks at our
+// messages.
 static void begun(struct holder *h)
 {
 	if (h->started)
@@ -385,7 +398,7 @@ static void hear_worker(struct holder *h, unsigned slot)
 	int fd;
 
 	if (ctl_recv(w->ctl, 0, &m, &fd))
-		return;		// its end shows by the pidfd
+		return; // its end shows by the pidfd
 	if (fd >= 0)
 		close(fd);
 	if (m.verb == CTL_READY && w->state == W_STARTING && slot == CUR) {
@@ -403,7 +416,7 @@ static void hear_worker(struct holder *h, unsigned slot)
 static void close_conn(struct holder *h, unsigned i)
 {
 	if (h->asker == h->conns[i])
-		h->asker = -1;	// the hand-over goes on
+		h->asker = -1; // the hand-over goes on
 	close(steal_fd(&h->conns[i]));
 }
 
@@ -413,7 +426,8 @@ static void accept_conn(struct holder *h)
 	struct ucred peer;
 	socklen_t n = sizeof peer;
 
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) || (peer.uid && peer.uid != geteuid()))
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) ||
+		(peer.uid && peer.uid != geteuid()))
 		return;
 	for (unsigned i = 0; i < CONNS; i++)
 		if (h->conns[i] < 0) {
@@ -464,7 +478,8 @@ static bool requests_wait(const struct holder *h)
 	char text[16] = "";
 
 	// without the file: as if they did; the successor costs little
-	return h->waiting < 0 || pread(h->waiting, text, sizeof text - 1, 0) <= 0 || strtoul(text, NULL, 10) > 0;
+	return h->waiting < 0 || pread(h->waiting, text, sizeof text - 1, 0) <= 0 ||
+		strtoul(text, NULL, 10) > 0;
 }
 
 // No thread of it beats, and somebody waits. One that waits for the network beats.
@@ -480,7 +495,8 @@ static void watch(struct holder *h, struct worker *w)
 	kill_worker(w);
 }
 
-// Killed, and still there: it hangs in the kernel, and will read no request any more. It is not waited for.
+// Killed, and still there: it hangs in the kernel, and will read no request any more. It is not
+// waited for.
 static void give_up_on_the_undead(struct holder *h)
 {
 	for (unsigned i = 0; i < SLOTS; i++)
@@ -501,7 +517,8 @@ static void tick(struct holder *h)
 	}
 	if (c->state == W_SERVING)
 		watch(h, c);
-	if ((c->state == W_STARTING && ms_in_state(c) > START_MS) || (c->state == W_STOPPING && ms_in_state(c) > STOP_MS))
+	if ((c->state == W_STARTING && ms_in_state(c) > START_MS) ||
+		(c->state == W_STOPPING && ms_in_state(c) > STOP_MS))
 		kill_worker(c);
 	if (n->state == W_STARTING && ms_in_state(n) > START_MS)
 		kill_worker(n);
@@ -521,20 +538,22 @@ static void replace_worker(struct holder *h)
 	if (present(&h->w[CUR]) || h->over || h->failed || now_ns() < h->start_at)
 		return;
 	if (start_worker(h, &h->w[CUR], HOLD_EXE))
-		h->start_at = now_ns() + TICK_MS * MS;	// no memory, no process: these come back
+		h->start_at = now_ns() + TICK_MS * MS; // no memory, no process: these come back
 }
 
 static void wait_events(struct holder *h)
 {
 	struct pollfd p[2 + 2 * SLOTS + CONNS] = {
-		{ .fd = h->over ? -1 : HOLD_FUSE },	// POLLERR: unmounted or aborted
+		{ .fd = h->over ? -1 : HOLD_FUSE }, // POLLERR: unmounted or aborted
 		{ .fd = HOLD_LISTEN, .events = POLLIN },
 	};
 	struct pollfd *ctl = p + 2, *pid = ctl + SLOTS, *conn = pid + SLOTS;
 
 	for (unsigned i = 0; i < SLOTS; i++) {
-		ctl[i] = (struct pollfd){ .fd = present(&h->w[i]) ? h->w[i].ctl : -1, .events = POLLIN };
-		pid[i] = (struct pollfd){ .fd = present(&h->w[i]) ? h->w[i].pidfd : -1, .events = POLLIN };
+		ctl[i] = (struct pollfd){ .fd = present(&h->w[i]) ? h->w[i].ctl : -1,
+			.events = POLLIN };
+		pid[i] = (struct pollfd){ .fd = present(&h->w[i]) ? h->w[i].pidfd : -1,
+			.events = POLLIN };
 	}
 	for (unsigned i = 0; i < CONNS; i++)
 		conn[i] = (struct pollfd){ .fd = h->conns[i], .events = POLLIN };
@@ -570,7 +589,8 @@ static int run(struct holder *h)
 
 // ---- what it is ----
 
-// Its own place in the one hierarchy of version 2, so that the end of its starter's session, unit or container is not its own.
+// Its own place in the one hierarchy of version 2, so that the end of its starter's session, unit
+// or container is not its own.
 static void own_cgroup(void)
 {
 	cleanup_fd int fd = -1;
@@ -600,7 +620,7 @@ static void settle_in(struct holder *h, const char *connection)
 	char path[64];
 
 	prctl(PR_SET_NAME, "@fcpull", 0, 0, 0);
-	spare_from_oom(h);	// before it is not dumpable: then /proc/self belongs to root
+	spare_from_oom(h); // before it is not dumpable: then /proc/self belongs to root
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	own_cgroup();
 	signal(SIGPIPE, SIG_IGN);
@@ -617,7 +637,8 @@ static void settle_in(struct holder *h, const char *connection)
 	sys_close_range(HOLD_END, ~0u, 0);
 	snprintf(path, sizeof path, "/sys/fs/fuse/connections/%s/waiting", connection);
 	h->waiting = open(path, O_RDONLY | O_CLOEXEC);
-	// What it needs is in memory by the time that it is needed, for a worker has been started by then; the rest of the program stays away.
+	// What it needs is in memory by the time that it is needed, for a worker has been started
+	// by then; the rest of the program stays away.
 	if (mlockall(MCL_CURRENT | MCL_ONFAULT))
 		debug("mlockall: %s", strerror(errno));
 }
@@ -629,7 +650,8 @@ static void remove_state(const struct holder *h)
 
 	// (a starter that failed late has removed it, and the name may be another's)
 	snprintf(name, sizeof name, "%s.json", h->id);
-	if (fstat(HOLD_STATE, &mine) || fstatat(HOLD_DIR, name, &there, AT_SYMLINK_NOFOLLOW) || mine.st_ino != there.st_ino)
+	if (fstat(HOLD_STATE, &mine) || fstatat(HOLD_DIR, name, &there, AT_SYMLINK_NOFOLLOW) ||
+		mine.st_ino != there.st_ino)
 		return;
 	unlinkat(HOLD_DIR, name, 0);
 	snprintf(name, sizeof name, "%s.sock", h->id);

@@ -1,36 +1,41 @@
 // holder.h - the process that owns a FUSE connection, so that the one which serves it may die
 //
-// The holder knows no image, no network and no file format: it holds descriptors, starts a worker, watches it, and starts the next one
-// when it dies, hangs, or is to be replaced by another executable. It ends when the file system is unmounted, or when workers die too
-// fast; then the connection is closed, and readers get errors instead of waiting for ever.
+// The holder knows no image, no network and no file format: it holds descriptors, starts a worker,
+// watches it, and starts the next one when it dies, hangs, or is to be replaced by another
+// executable. It ends when the file system is unmounted, or when workers die too fast; then the
+// connection is closed, and readers get errors instead of waiting for ever.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef HOLDER_H
 #define HOLDER_H
 
 #include "base.h"
 
-// It is this same program, executed anew, so that its memory is as small as its task. main() looks at these.
-#define HOLDER_NAME "@fcpull: "			// argv[0] begins so: systemd spares '@' processes when it ends all others
-#define HOLDER_ROLE "fcpull-holder-1"		// argv[1]; the number is that of the descriptors' and arguments' meaning
+// It is this same program, executed anew, so that its memory is as small as its task. main() looks
+// at these.
+#define HOLDER_NAME \
+	"@fcpull: " // argv[0] begins so: systemd spares '@' processes when it ends all others
+#define HOLDER_ROLE \
+	"fcpull-holder-1" // argv[1]; the number is that of the descriptors' and arguments' meaning
 #define WORKER_NAME "@fcpull-worker: "
 #define WORKER_ROLE "fcpull-worker-1"
 
 // Descriptors by number, in both processes; the worker has ABOUT, FUSE, LOG and its own two.
 enum {
-	HOLD_FUSE = 3,		// /dev/fuse, mounted
-	HOLD_ABOUT = 4,		// sealed memfd: what the worker must know
-	HOLD_EXE = 5,		// executable of the next worker
-	HOLD_DIR = 6,		// the state directory
-	HOLD_STATE = 7,		// ID.json there, locked
-	HOLD_LISTEN = 8,	// ID.sock there, listening
-	HOLD_LOG = 9,		// becomes standard error when the first worker is ready
-	HOLD_READY = 10,	// pipe: one byte when the first worker could serve
-	WORK_CTL = 11,		// worker: SOCK_SEQPACKET to the holder
-	WORK_LEDGER = 12,	// worker: memfd, struct fuse_ledger
+	HOLD_FUSE = 3,	  // /dev/fuse, mounted
+	HOLD_ABOUT = 4,	  // sealed memfd: what the worker must know
+	HOLD_EXE = 5,	  // executable of the next worker
+	HOLD_DIR = 6,	  // the state directory
+	HOLD_STATE = 7,	  // ID.json there, locked
+	HOLD_LISTEN = 8,  // ID.sock there, listening
+	HOLD_LOG = 9,	  // becomes standard error when the first worker is ready
+	HOLD_READY = 10,  // pipe: one byte when the first worker could serve
+	WORK_CTL = 11,	  // worker: SOCK_SEQPACKET to the holder
+	WORK_LEDGER = 12, // worker: memfd, struct fuse_ledger
 	HOLD_END = 13,
 };
 
-// Becomes the holder. argv: HOLDER_NAME and image, HOLDER_ROLE, ID, number of the FUSE connection. Returns the exit code.
+// Becomes the holder. argv: HOLDER_NAME and image, HOLDER_ROLE, ID, number of the FUSE connection.
+// Returns the exit code.
 int holder_main(int argc, char **argv);
 
 #endif

@@ -11,7 +11,9 @@
 
 static enum image_want wanted(const struct host_opts *o)
 {
-	return o->original ? IMAGE_ORIGINAL : o->must_be_accelerated ? IMAGE_ACCELERATED : IMAGE_ANY;
+	return o->original		 ? IMAGE_ORIGINAL
+		: o->must_be_accelerated ? IMAGE_ACCELERATED
+					 : IMAGE_ANY;
 }
 
 static int open_remote(struct host_image *h, const struct ref *ref, const struct host_opts *o)
@@ -45,16 +47,19 @@ static int remember(struct host_image *h)
 	if (!r)
 		r = repo_put_manifest(to, NULL, img->man.media_type, img->man.bytes, img->man.len);
 	if (!r && img->accel)
-		r = repo_put_manifest(to, NULL, img->accel->man.media_type, img->accel->man.bytes, img->accel->man.len);
+		r = repo_put_manifest(to, NULL, img->accel->man.media_type, img->accel->man.bytes,
+			img->accel->man.len);
 	// the name last: what it names is all there
-	return r ? r : repo_put_manifest(to, h->key, img->top.media_type, img->top.bytes, img->top.len);
+	return r ? r
+		 : repo_put_manifest(to, h->key, img->top.media_type, img->top.bytes, img->top.len);
 }
 
-// "No such image", a bad one, a wrong certificate are answers; only a registry that cannot be reached gives none.
+// "No such image", a bad one, a wrong certificate are answers; only a registry that cannot be
+// reached gives none.
 static bool is_silence(int r)
 {
-	return r == -EHOSTUNREACH || r == -ENETUNREACH || r == -ECONNREFUSED || r == -ECONNRESET || r == -ETIMEDOUT ||
-	       r == -EREMOTEIO || r == -EBUSY;
+	return r == -EHOSTUNREACH || r == -ENETUNREACH || r == -ECONNREFUSED || r == -ECONNRESET ||
+		r == -ETIMEDOUT || r == -EREMOTEIO || r == -EBUSY;
 }
 
 static int find_image(struct host_image *h, const struct ref *ref, const struct host_opts *o)
@@ -93,7 +98,8 @@ static int match_index(const struct host_image *h, const struct index *ix)
 	struct digest original = index_original(ix), config = index_config(ix);
 	uint32_t blob = 0;
 
-	if (!digest_equal(&original, &img->man.digest) || !digest_equal(&config, &img->config_desc.digest))
+	if (!digest_equal(&original, &img->man.digest) ||
+		!digest_equal(&config, &img->config_desc.digest))
 		return wrong_index(h, "belongs to another image");
 	if (index_spaces(ix) != img->n_layers)
 		return wrong_index(h, "has another number of layers");
@@ -101,16 +107,20 @@ static int match_index(const struct host_image *h, const struct index *ix)
 		struct space_view sp;
 
 		index_space(ix, i, &sp);
-		if (!digest_equal(&sp.layer, &img->layers[i].desc.digest) || !digest_equal(&sp.diff_id, &img->layers[i].diff_id))
+		if (!digest_equal(&sp.layer, &img->layers[i].desc.digest) ||
+			!digest_equal(&sp.diff_id, &img->layers[i].diff_id))
 			return wrong_index(h, "has other layers");
 		if (!sp.has_blob)
 			continue;
-		if (blob >= img->accel->n_data || !digest_equal(&sp.blob, &img->accel->data[blob].digest) ||
-		    sp.blob_size != img->accel->data[blob].size)
+		if (blob >= img->accel->n_data ||
+			!digest_equal(&sp.blob, &img->accel->data[blob].digest) ||
+			sp.blob_size != img->accel->data[blob].size)
 			return wrong_index(h, "has other data blobs than the manifest");
 		blob++;
 	}
-	return blob == img->accel->n_data ? 0 : wrong_index(h, "has fewer data blobs than the manifest");
+	return blob == img->accel->n_data
+		? 0
+		: wrong_index(h, "has fewer data blobs than the manifest");
 }
 
 // Chunks that only the maker's host had cannot be fetched.
@@ -208,7 +218,8 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 	if (!open_pulled(h) || o->metadata_only)
 		return 0;
 	if (h->offline)
-		return warn_errno(-ENODATA, "%s has not been pulled and the registry cannot be asked", h->name);
+		return warn_errno(-ENODATA,
+			"%s has not been pulled and the registry cannot be asked", h->name);
 	h->img->repo = h->repo;
 	r = plain_pull(h->store, h->img, o->threads, &h->ix);
 	return r ? r : store_local_index(h->store, &h->img->man.digest, &h->index);
@@ -229,8 +240,9 @@ static void list_data(struct host_image *h)
 	}
 }
 
-// References to registries are names as the image-spec has them; a path is not, and a relative one would mean another place
-// tomorrow: a layout's images are kept under the hash of the absolute path and the name.
+// References to registries are names as the image-spec has them; a path is not, and a relative one
+// would mean another place tomorrow: a layout's images are kept under the hash of the absolute path
+// and the name.
 static char *store_key(const struct ref *ref, const char *name)
 {
 	cleanup_free char *dir = NULL, *full = NULL;
@@ -240,7 +252,8 @@ static char *store_key(const struct ref *ref, const char *name)
 	if (ref->transport != REF_OCI)
 		return xstrdup(name);
 	dir = realpath(ref->dir, NULL);
-	full = xasprintf("%s\n%s\n%s", dir ? dir : ref->dir, ref->tag ? ref->tag : "", ref->digest ? ref->digest : "");
+	full = xasprintf("%s\n%s\n%s", dir ? dir : ref->dir, ref->tag ? ref->tag : "",
+		ref->digest ? ref->digest : "");
 	d = sha256_of(full, strlen(full));
 	return xasprintf("oci/%s", digest_hex(&d, hex));
 }
@@ -276,7 +289,8 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 	return 0;
 }
 
-static int open_known(struct host_image *h, const struct ref *ref, bool accelerated, const struct host_opts *o)
+static int open_known(
+	struct host_image *h, const struct ref *ref, bool accelerated, const struct host_opts *o)
 {
 	cleanup_free char *p = NULL;
 	char str[DIGEST_STR_LEN];
@@ -287,7 +301,8 @@ static int open_known(struct host_image *h, const struct ref *ref, bool accelera
 		return r;
 	r = store_get(h->store, &h->index, FMT_INDEX_PACKED_MAX, &p, &n);
 	if (r)
-		return warn_errno(r, "%s: index %s in the store %s", h->name, digest_str(&h->index, str), log_quote(h->store->path));
+		return warn_errno(r, "%s: index %s in the store %s", h->name,
+			digest_str(&h->index, str), log_quote(h->store->path));
 	r = index_unpack(p, n, h->name, &h->ix);
 	if (r)
 		return r;
@@ -295,8 +310,8 @@ static int open_known(struct host_image *h, const struct ref *ref, bool accelera
 	return accelerated ? repo_open(ref, &o->net, false, &h->repo) : 0;
 }
 
-int host_open_index(const char *reference, const struct digest *index, bool accelerated, const struct host_opts *o,
-		    struct host_image **ret)
+int host_open_index(const char *reference, const struct digest *index, bool accelerated,
+	const struct host_opts *o, struct host_image **ret)
 {
 	struct host_image *h = xcalloc(1, sizeof *h);
 	struct ref ref;
@@ -322,8 +337,11 @@ int host_open_index(const char *reference, const struct digest *index, bool acce
 int host_start(struct host_image *h)
 {
 	bool accel = !strcmp(h->form, "accelerated");
-	struct lazy_conf conf = { .ix = h->ix, .store = h->store, .repo = accel ? h->repo : NULL, .data = h->data,
-				  .deadline_ns = h->deadline_ns };
+	struct lazy_conf conf = { .ix = h->ix,
+		.store = h->store,
+		.repo = accel ? h->repo : NULL,
+		.data = h->data,
+		.deadline_ns = h->deadline_ns };
 
 	info("%s: the %s form is used", h->name, h->form);
 	return lazy_open(&conf, &h->lz);

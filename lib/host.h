@@ -1,4 +1,5 @@
-// host.h - an image on this host: resolved, its index loaded, its data reachable. What mount, run, pull and check start from.
+// host.h - an image on this host: resolved, its index loaded, its data reachable. What mount, run,
+// pull and check start from.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef HOST_H
 #define HOST_H
@@ -9,39 +10,41 @@
 #include "store.h"
 
 struct host_opts {
-	const char *root;		// the store, or NULL
+	const char *root; // the store, or NULL
 	struct net_opts net;
 	struct platform platform;
-	bool original;			// do not use an accelerated form
-	bool must_be_accelerated;	// no fallback: a missing or broken accelerated form is an error
-	bool metadata_only;		// pull nothing: ix is NULL for an original that is not here
+	bool original;		  // do not use an accelerated form
+	bool must_be_accelerated; // no fallback: a missing or broken accelerated form is an error
+	bool metadata_only;	  // pull nothing: ix is NULL for an original that is not here
 	unsigned threads;
 };
 
 struct host_image {
 	struct store *store;
-	struct repo *repo;		// where it comes from; NULL: the store alone knows it
-	struct image *img;		// its manifests and config
+	struct repo *repo; // where it comes from; NULL: the store alone knows it
+	struct image *img; // its manifests and config
 	struct index *ix;
-	struct digest index;		// the packed index in the store
-	struct desc *data;		// the blobs of the index's spaces that have one, in order
-	uint64_t deadline_ns;		// for host_start: struct lazy_conf's
-	struct lazy *lz;		// after host_start
-	char *name;			// as given, completed: "docker.io/library/alpine:3"
-	char *key;			// its name in the store's index.json
-	const char *form;		// "accelerated", "original"
-	bool fresh;			// the registry was asked
-	bool offline;			// the registry could not be asked; the store's state is used
+	struct digest index;  // the packed index in the store
+	struct desc *data;    // the blobs of the index's spaces that have one, in order
+	uint64_t deadline_ns; // for host_start: struct lazy_conf's
+	struct lazy *lz;      // after host_start
+	char *name;	      // as given, completed: "docker.io/library/alpine:3"
+	char *key;	      // its name in the store's index.json
+	const char *form;     // "accelerated", "original"
+	bool fresh;	      // the registry was asked
+	bool offline;	      // the registry could not be asked; the store's state is used
 };
 
-// Finds the image: at its registry or layout, or, when that cannot be reached (or a digest was given), in the store. Manifests and
-// config are kept in the store. An image without an accelerated form is pulled whole, into the same shape. A broken accelerated
-// form is warned of and the original is used. -errno logged.
+// Finds the image: at its registry or layout, or, when that cannot be reached (or a digest was
+// given), in the store. Manifests and config are kept in the store. An image without an accelerated
+// form is pulled whole, into the same shape. A broken accelerated form is warned of and the
+// original is used. -errno logged.
 int host_open(const char *reference, const struct host_opts *o, struct host_image **ret) must_check;
-// The image of an index that the store has: nobody is asked and no manifest is read, so img is NULL. For processes that serve what
-// another has opened. With `accelerated`, missing data will be asked for at the reference's repository. -errno logged.
-int host_open_index(const char *reference, const struct digest *index, bool accelerated, const struct host_opts *o,
-		    struct host_image **ret) must_check;
+// The image of an index that the store has: nobody is asked and no manifest is read, so img is
+// NULL. For processes that serve what another has opened. With `accelerated`, missing data will be
+// asked for at the reference's repository. -errno logged.
+int host_open_index(const char *reference, const struct digest *index, bool accelerated,
+	const struct host_opts *o, struct host_image **ret) must_check;
 // Starts the demand engine: h->lz. Until here the process has no threads. -errno logged.
 int host_start(struct host_image *h) must_check;
 void host_close(struct host_image *h);

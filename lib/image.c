@@ -10,7 +10,8 @@
 
 #define INDEX_ENTRIES_MAX 1024
 #define CONFIG_STRINGS_MAX 4096
-#define ARGS_MAX (128u << 10)	// bytes of arguments and environment together (reliability.md section 2A)
+#define ARGS_MAX \
+	(128u << 10) // bytes of arguments and environment together (reliability.md section 2A)
 
 // ---- platforms ----
 
@@ -33,9 +34,11 @@ int platform_parse(const char *s, struct platform *ret)
 
 	if (!s) {
 		struct utsname u;
-		static const char *const names[][3] = { { "x86_64", "amd64", "" }, { "aarch64", "arm64", "" },
-			{ "armv7l", "arm", "v7" }, { "armv6l", "arm", "v6" }, { "i686", "386", "" },
-			{ "ppc64le", "ppc64le", "" }, { "s390x", "s390x", "" }, { "riscv64", "riscv64", "" } };
+		static const char *const names[][3] = { { "x86_64", "amd64", "" },
+			{ "aarch64", "arm64", "" }, { "armv7l", "arm", "v7" },
+			{ "armv6l", "arm", "v6" }, { "i686", "386", "" },
+			{ "ppc64le", "ppc64le", "" }, { "s390x", "s390x", "" },
+			{ "riscv64", "riscv64", "" } };
 
 		uname(&u);
 		snprintf(p.arch, sizeof p.arch, "%.31s", u.machine);
@@ -48,15 +51,18 @@ int platform_parse(const char *s, struct platform *ret)
 		const char *at = s;
 		bool good = !strchr(s, '/') || (take_part(&at, p.os) && *at++ == '/');
 
-		good = good && take_part(&at, p.arch) && (!*at || (*at++ == '/' && take_part(&at, p.variant))) && !*at;
+		good = good && take_part(&at, p.arch) &&
+			(!*at || (*at++ == '/' && take_part(&at, p.variant))) && !*at;
 		if (!good)
-			return warn_errno(-EINVAL, "platform %s is not OS/ARCH[/VARIANT]", log_quote(s));
+			return warn_errno(
+				-EINVAL, "platform %s is not OS/ARCH[/VARIANT]", log_quote(s));
 	}
 	if (!strcmp(p.arch, "x86_64"))
 		snprintf(p.arch, sizeof p.arch, "amd64");
 	if (!strcmp(p.arch, "aarch64"))
 		snprintf(p.arch, sizeof p.arch, "arm64");
-	if (!strcmp(p.arch, "arm64") && !strcmp(p.variant, "v8"))	// the same thing (image-spec, "Platform Variants")
+	if (!strcmp(p.arch, "arm64") &&
+		!strcmp(p.variant, "v8")) // the same thing (image-spec, "Platform Variants")
 		p.variant[0] = 0;
 	*ret = p;
 	return 0;
@@ -72,12 +78,13 @@ const char *platform_str(const struct platform *p, char out[static 100])
 static bool platform_fits(const struct platform *want, const struct platform *is)
 {
 	return !strcmp(want->os, is->os) && !strcmp(want->arch, is->arch) &&
-	       (!*want->variant || !*is->variant || !strcmp(want->variant, is->variant));
+		(!*want->variant || !*is->variant || !strcmp(want->variant, is->variant));
 }
 
 static void platform_read(yyjson_val *v, struct platform *ret)
 {
-	const char *os = json_str(v, "os"), *arch = json_str(v, "architecture"), *variant = json_str(v, "variant");
+	const char *os = json_str(v, "os"), *arch = json_str(v, "architecture"),
+		   *variant = json_str(v, "variant");
 
 	snprintf(ret->os, sizeof ret->os, "%s", os ? os : "");
 	snprintf(ret->arch, sizeof ret->arch, "%s", arch ? arch : "");
@@ -99,12 +106,16 @@ static int read_digest(yyjson_val *v, const char *key, const char *where, struct
 	int r = s ? digest_parse(s, ret) : -EINVAL;
 
 	if (r == -ENOTSUP)
-		return warn_errno(-EBADMSG, "%s: digest %s is of an algorithm that fcpull does not know; sha256 is", where,
-				  log_quote(s));
-	return r ? warn_errno(-EBADMSG, "%s: %s is not a digest", where, s ? log_quote(s) : "a missing value") : 0;
+		return warn_errno(-EBADMSG,
+			"%s: digest %s is of an algorithm that fcpull does not know; sha256 is",
+			where, log_quote(s));
+	return r ? warn_errno(-EBADMSG, "%s: %s is not a digest", where,
+			   s ? log_quote(s) : "a missing value")
+		 : 0;
 }
 
-static int read_desc(yyjson_val *v, const char *where, struct desc *ret, char media_type[static 128])
+static int read_desc(
+	yyjson_val *v, const char *where, struct desc *ret, char media_type[static 128])
 {
 	const char *type = json_str(v, "mediaType");
 	uint64_t size;
@@ -115,7 +126,8 @@ static int read_desc(yyjson_val *v, const char *where, struct desc *ret, char me
 	if (json_u64(v, "size", &size) || size > INT64_MAX)
 		return warn_errno(-EBADMSG, "%s: a descriptor without a proper size", where);
 	if (type && strlen(type) > 127)
-		return warn_errno(-EBADMSG, "%s: media type %s is too long", where, log_quote(type));
+		return warn_errno(
+			-EBADMSG, "%s: media type %s is too long", where, log_quote(type));
 	ret->size = size;
 	snprintf(media_type, 128, "%s", type ? type : "");
 	return 0;
@@ -136,7 +148,7 @@ static int read_layers(struct image *img, yyjson_val *root)
 
 	if (!arr || yyjson_arr_size(arr) > FMT_SPACES_MAX)
 		return warn_errno(-EBADMSG, "%s: the manifest has %s", img->repo->name,
-				  arr ? "more than 512 layers" : "no layers");
+			arr ? "more than 512 layers" : "no layers");
 	img->layers = xcalloc(yyjson_arr_size(arr), sizeof *img->layers);
 	yyjson_arr_iter_init(arr, &it);
 	while ((v = yyjson_arr_iter_next(&it))) {
@@ -146,8 +158,9 @@ static int read_layers(struct image *img, yyjson_val *root)
 		if (r)
 			return r;
 		if (strstr(l->media_type, "foreign") || strstr(l->media_type, "nondistributable"))
-			return warn_errno(-EBADMSG, "%s: a layer is not in the registry (foreign layer, %s)", img->repo->name,
-					  log_quote(l->media_type));
+			return warn_errno(-EBADMSG,
+				"%s: a layer is not in the registry (foreign layer, %s)",
+				img->repo->name, log_quote(l->media_type));
 	}
 	return 0;
 }
@@ -164,10 +177,13 @@ static int read_manifest(struct image *img)
 		return r;
 	root = json_root(doc);
 	if (!json_u64(root, "schemaVersion", &version) && version == 1)
-		return warn_errno(-EBADMSG, "%s: Docker schema 1 is no longer supported anywhere; push the image again with a "
-				  "current tool", img->repo->name);
+		return warn_errno(-EBADMSG,
+			"%s: Docker schema 1 is no longer supported anywhere; push the image again with a "
+			"current tool",
+			img->repo->name);
 	if (*img->man.media_type && !media_type_is_manifest(img->man.media_type))
-		return warn_errno(-EBADMSG, "%s: %s is not an image manifest", img->repo->name, log_quote(img->man.media_type));
+		return warn_errno(-EBADMSG, "%s: %s is not an image manifest", img->repo->name,
+			log_quote(img->man.media_type));
 	if (!json_obj(root, "config"))
 		return warn_errno(-EBADMSG, "%s: the manifest has no config", img->repo->name);
 	r = read_desc(json_obj(root, "config"), img->repo->name, &img->config_desc, type);
@@ -175,23 +191,28 @@ static int read_manifest(struct image *img)
 }
 
 // An array of strings as a NULL-terminated vector; strings that C cannot say are refused.
-static int read_strings(struct image *img, yyjson_val *cfg, const char *key, char ***ret, size_t *ret_n, size_t *budget)
+static int read_strings(struct image *img, yyjson_val *cfg, const char *key, char ***ret,
+	size_t *ret_n, size_t *budget)
 {
 	yyjson_val *arr = json_arr(cfg, key), *v;
 	yyjson_arr_iter it;
 
 	if (!arr)
-		return json_get(cfg, key) ? warn_errno(-EBADMSG, "%s: config's %s is no list", img->repo->name, key) : 0;
+		return json_get(cfg, key)
+			? warn_errno(-EBADMSG, "%s: config's %s is no list", img->repo->name, key)
+			: 0;
 	if (yyjson_arr_size(arr) > CONFIG_STRINGS_MAX)
-		return warn_errno(-EBADMSG, "%s: config's %s has too many values", img->repo->name, key);
+		return warn_errno(
+			-EBADMSG, "%s: config's %s has too many values", img->repo->name, key);
 	*ret = xcalloc(yyjson_arr_size(arr) + 1, sizeof **ret);
 	yyjson_arr_iter_init(arr, &it);
 	while ((v = yyjson_arr_iter_next(&it))) {
 		const char *s = json_str_of(v);
 
 		if (!s || strlen(s) >= *budget)
-			return warn_errno(-EBADMSG, "%s: config's %s has a value that is no proper string or is too long",
-					  img->repo->name, key);
+			return warn_errno(-EBADMSG,
+				"%s: config's %s has a value that is no proper string or is too long",
+				img->repo->name, key);
 		*budget -= strlen(s) + 1;
 		(*ret)[(*ret_n)++] = xstrdup(s);
 	}
@@ -206,16 +227,18 @@ static int read_diff_ids(struct image *img, yyjson_val *root)
 	uint32_t i = 0;
 
 	if (type && strcmp(type, "layers"))
-		return warn_errno(-EBADMSG, "%s: config: rootfs.type %s is not known", img->repo->name, log_quote(type));
+		return warn_errno(-EBADMSG, "%s: config: rootfs.type %s is not known",
+			img->repo->name, log_quote(type));
 	if (!arr || yyjson_arr_size(arr) != img->n_layers)
-		return warn_errno(-EBADMSG, "%s: the config lists %zu layers, the manifest %u", img->repo->name,
-				  arr ? yyjson_arr_size(arr) : 0, img->n_layers);
+		return warn_errno(-EBADMSG, "%s: the config lists %zu layers, the manifest %u",
+			img->repo->name, arr ? yyjson_arr_size(arr) : 0, img->n_layers);
 	yyjson_arr_iter_init(arr, &it);
 	while ((v = yyjson_arr_iter_next(&it))) {
 		const char *s = json_str_of(v);
 
 		if (!s || digest_parse(s, &img->layers[i++].diff_id))
-			return warn_errno(-EBADMSG, "%s: config: diff_id %s", img->repo->name, s ? log_quote(s) : "is no string");
+			return warn_errno(-EBADMSG, "%s: config: diff_id %s", img->repo->name,
+				s ? log_quote(s) : "is no string");
 	}
 	return 0;
 }
@@ -297,12 +320,14 @@ static int read_boot(const char *where, yyjson_val *v, struct accel *a)
 	if (r)
 		return r;
 	if (strcmp(type, MT_FCPULL_BOOT))
-		return warn_errno(-EBADMSG, "%s: accelerated manifest: the first layer is no boot blob", where);
+		return warn_errno(-EBADMSG,
+			"%s: accelerated manifest: the first layer is no boot blob", where);
 	r = read_digest(ann, ANN_INDEX_DIGEST, where, &a->index_digest);
 	if (r)
 		return r;
 	a->index_size = size && *size >= '0' && *size <= '9' ? strtoull(size, &end, 10) : 0;
-	if (!a->index_size || *end || a->index_size > a->boot.size || a->index_size > FMT_INDEX_PACKED_MAX)
+	if (!a->index_size || *end || a->index_size > a->boot.size ||
+		a->index_size > FMT_INDEX_PACKED_MAX)
 		return warn_errno(-EBADMSG, "%s: accelerated manifest: bad " ANN_INDEX_SIZE, where);
 	return 0;
 }
@@ -315,18 +340,20 @@ static int read_data(const char *where, yyjson_val *arr, struct accel *a)
 
 	a->data = xcalloc(yyjson_arr_size(arr), sizeof *a->data);
 	yyjson_arr_iter_init(arr, &it);
-	yyjson_arr_iter_next(&it);	// the boot blob
+	yyjson_arr_iter_next(&it); // the boot blob
 	while (!r && (v = yyjson_arr_iter_next(&it))) {
 		char type[128];
 
 		r = read_desc(v, where, &a->data[a->n_data++], type);
 		if (!r && strcmp(type, MT_FCPULL_DATA))
-			r = warn_errno(-EBADMSG, "%s: accelerated manifest: a layer of type %s", where, log_quote(type));
+			r = warn_errno(-EBADMSG, "%s: accelerated manifest: a layer of type %s",
+				where, log_quote(type));
 	}
 	return r;
 }
 
-static int accel_parse(const char *where, struct accel *a, struct digest *ret_subject, struct digest *ret_config)
+static int accel_parse(
+	const char *where, struct accel *a, struct digest *ret_subject, struct digest *ret_config)
 {
 	cleanup_json yyjson_doc *doc = NULL;
 	yyjson_val *root, *layers;
@@ -340,7 +367,8 @@ static int accel_parse(const char *where, struct accel *a, struct digest *ret_su
 	root = json_root(doc);
 	type = json_str(root, "artifactType");
 	if (!type || strcmp(type, MT_FCPULL_IMAGE))
-		return warn_errno(-EBADMSG, "%s: accelerated manifest: artifactType is not " MT_FCPULL_IMAGE, where);
+		return warn_errno(-EBADMSG,
+			"%s: accelerated manifest: artifactType is not " MT_FCPULL_IMAGE, where);
 	r = read_digest(json_obj(root, "subject"), "digest", where, ret_subject);
 	if (r)
 		return r;
@@ -350,7 +378,8 @@ static int accel_parse(const char *where, struct accel *a, struct digest *ret_su
 	*ret_config = d.digest;
 	layers = json_arr(root, "layers");
 	if (!layers || !yyjson_arr_size(layers) || yyjson_arr_size(layers) > FMT_SPACES_MAX + 1)
-		return warn_errno(-EBADMSG, "%s: accelerated manifest: no layers, or more than 512", where);
+		return warn_errno(
+			-EBADMSG, "%s: accelerated manifest: no layers, or more than 512", where);
 	r = read_boot(where, yyjson_arr_get_first(layers), a);
 	return r ? r : read_data(where, layers, a);
 }
@@ -358,7 +387,7 @@ static int accel_parse(const char *where, struct accel *a, struct digest *ret_su
 // ---- indexes ----
 
 struct entry {
-	char digest[DIGEST_STR_LEN];		// "" = none
+	char digest[DIGEST_STR_LEN]; // "" = none
 	uint64_t size;
 	char media_type[128];
 	struct platform platform;
@@ -377,7 +406,8 @@ static bool is_ours(yyjson_val *v)
 }
 
 // The first entry for the platform; its media type may say that it is an index again.
-static int find_entry(struct image *img, yyjson_val *root, const struct platform *want, struct entry *ret)
+static int find_entry(
+	struct image *img, yyjson_val *root, const struct platform *want, struct entry *ret)
 {
 	yyjson_val *arr = json_arr(root, "manifests"), *v;
 	yyjson_arr_iter it;
@@ -385,7 +415,7 @@ static int find_entry(struct image *img, yyjson_val *root, const struct platform
 	*ret = (struct entry){ 0 };
 	if (!arr || yyjson_arr_size(arr) > INDEX_ENTRIES_MAX)
 		return warn_errno(-EBADMSG, "%s: an index %s", img->repo->name,
-				  arr ? "with more than 1024 entries" : "without manifests");
+			arr ? "with more than 1024 entries" : "without manifests");
 	yyjson_arr_iter_init(arr, &it);
 	while ((v = yyjson_arr_iter_next(&it))) {
 		yyjson_val *pv = json_obj(v, "platform");
@@ -432,7 +462,9 @@ static int find_accel(struct image *img, yyjson_val *root, struct entry *ret)
 			return r;
 		digest_str(&d.digest, digest);
 		if (*ret->digest && strcmp(digest, ret->digest))
-			return warn_errno(-EBADMSG, "%s: the index has two accelerated forms of one image", img->repo->name);
+			return warn_errno(-EBADMSG,
+				"%s: the index has two accelerated forms of one image",
+				img->repo->name);
 		memcpy(ret->digest, digest, sizeof digest);
 		ret->size = d.size;
 	}
@@ -472,11 +504,13 @@ static int get_described(struct repo *repo, const struct entry *e, struct manife
 	if (r)
 		return r;
 	if (ret->len != e->size)
-		return warn_errno(-EBADMSG, "%s: manifest %s has %zu bytes, but the index says %llu", repo->name, e->digest, ret->len,
-				  (unsigned long long)e->size);
+		return warn_errno(-EBADMSG,
+			"%s: manifest %s has %zu bytes, but the index says %llu", repo->name,
+			e->digest, ret->len, (unsigned long long)e->size);
 	if (*e->media_type && strcmp(e->media_type, ret->media_type))
-		return warn_errno(-EBADMSG, "%s: manifest %s is of type %s, but the index says %s", repo->name, e->digest,
-				  log_quote(ret->media_type), log_quote(e->media_type));
+		return warn_errno(-EBADMSG, "%s: manifest %s is of type %s, but the index says %s",
+			repo->name, e->digest, log_quote(ret->media_type),
+			log_quote(e->media_type));
 	return 0;
 }
 
@@ -489,9 +523,12 @@ static int accel_open(struct image *img, const struct entry *e)
 
 	if (!r)
 		r = accel_parse(img->repo->name, a, &subject, &config);
-	if (!r && (!digest_equal(&subject, &img->man.digest) || !digest_equal(&config, &img->config_desc.digest) ||
-		   a->n_data > img->n_layers))
-		r = warn_errno(-EBADMSG, "%s: accelerated manifest %s was made from another image", img->repo->name, e->digest);
+	if (!r &&
+		(!digest_equal(&subject, &img->man.digest) ||
+			!digest_equal(&config, &img->config_desc.digest) ||
+			a->n_data > img->n_layers))
+		r = warn_errno(-EBADMSG, "%s: accelerated manifest %s was made from another image",
+			img->repo->name, e->digest);
 	if (r) {
 		accel_free(a);
 		return r;
@@ -506,8 +543,8 @@ static int no_platform(struct image *img, yyjson_val *root, const struct platfor
 	char s[100];
 
 	say_platforms(root, &has);
-	warn("%s has no image for %s; it has %s (--platform chooses)", img->repo->name, platform_str(want, s),
-	     has.len ? log_quote(buf_str(&has)) : "none");
+	warn("%s has no image for %s; it has %s (--platform chooses)", img->repo->name,
+		platform_str(want, s), has.len ? log_quote(buf_str(&has)) : "none");
 	return -ENOENT;
 }
 
@@ -534,7 +571,8 @@ static int open_index(struct image *img, const struct platform *want, enum image
 	if (r)
 		return r;
 	if (media_type_is_index(img->man.media_type))
-		return warn_errno(-EBADMSG, "%s: an index inside an index is not supported yet", img->repo->name);
+		return warn_errno(-EBADMSG, "%s: an index inside an index is not supported yet",
+			img->repo->name);
 	img->platform = e.platform;
 	r = read_manifest(img);
 	if (!r)
@@ -582,8 +620,8 @@ static int open_single(struct image *img, enum image_want want)
 	return r ? r : read_config(img);
 }
 
-int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform, enum image_want want,
-	       struct image **ret)
+int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform,
+	enum image_want want, struct image **ret)
 {
 	struct image *img = xcalloc(1, sizeof *img);
 	int r;
@@ -597,7 +635,8 @@ int image_open(struct repo *repo, const struct ref *ref, const struct platform *
 	if (!r && !*img->platform.os)
 		img->platform = img->config.platform;
 	if (!r && want == IMAGE_ACCELERATED && !img->accel)
-		r = warn_errno(-ENOENT, "%s has no accelerated form; make one with 'fcpull convert'", repo->name);
+		r = warn_errno(-ENOENT,
+			"%s has no accelerated form; make one with 'fcpull convert'", repo->name);
 	if (r) {
 		image_free(img);
 		return r;

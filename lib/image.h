@@ -1,4 +1,5 @@
-// image.h - what a reference resolves to: the original, its config, and its accelerated form if there is one
+// image.h - what a reference resolves to: the original, its config, and its accelerated form if
+// there is one
 // SPDX-License-Identifier: Apache-2.0
 #ifndef IMAGE_H
 #define IMAGE_H
@@ -19,55 +20,59 @@ struct image_layer {
 	struct digest diff_id;
 };
 
-// What the accelerated manifest says; unverified beyond its own digest and form until the index section is read.
+// What the accelerated manifest says; unverified beyond its own digest and form until the index
+// section is read.
 struct accel {
 	struct manifest man;
 	struct desc boot;
-	uint64_t index_size;		// index section = the first bytes of the boot blob
+	uint64_t index_size; // index section = the first bytes of the boot blob
 	struct digest index_digest;
-	struct desc *data;		// one per layer, in order
+	struct desc *data; // one per layer, in order
 	uint32_t n_data;
 };
 
-// Settings of the config that `run` and `inspect` use. Strings point into the image; NULL or n = 0 when absent.
+// Settings of the config that `run` and `inspect` use. Strings point into the image; NULL or n = 0
+// when absent.
 struct image_config {
-	char **entrypoint, **cmd, **env;	// NULL-terminated
+	char **entrypoint, **cmd, **env; // NULL-terminated
 	size_t n_entrypoint, n_cmd, n_env;
 	char *user, *workdir, *stop_signal, *created;
 	struct platform platform;
 };
 
 struct image {
-	struct repo *repo;		// borrowed
-	struct manifest top;		// what the reference names: an index, or the same manifest
+	struct repo *repo;   // borrowed
+	struct manifest top; // what the reference names: an index, or the same manifest
 	bool top_is_index;
-	struct manifest man;		// the original's manifest
+	struct manifest man; // the original's manifest
 	struct desc config_desc;
 	char *config_json;
 	size_t config_len;
 	struct image_config config;
 	struct image_layer *layers;
 	uint32_t n_layers;
-	struct platform platform;	// of the entry that was chosen (index), else of the config
-	struct accel *accel;		// or NULL
+	struct platform platform; // of the entry that was chosen (index), else of the config
+	struct accel *accel;	  // or NULL
 };
 
 enum image_want {
-	IMAGE_ORIGINAL,		// the original only
-	IMAGE_ANY,		// with its accelerated form when the reference carries one; a broken one is warned of and left out
-	IMAGE_ACCELERATED,	// as above, but its absence or any fault of it is an error
+	IMAGE_ORIGINAL, // the original only
+	IMAGE_ANY, // with its accelerated form when the reference carries one; a broken one is warned of and left out
+	IMAGE_ACCELERATED, // as above, but its absence or any fault of it is an error
 };
 
-// Resolves ref in repo. ref names a manifest, an index (the entry for `platform` is taken: first match by os, arch, variant), or an
-// accelerated manifest itself (its subject is the original). -ENOENT and all others logged, with the remedy.
-int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform, enum image_want want,
-	       struct image **ret) must_check;
+// Resolves ref in repo. ref names a manifest, an index (the entry for `platform` is taken: first
+// match by os, arch, variant), or an accelerated manifest itself (its subject is the original).
+// -ENOENT and all others logged, with the remedy.
+int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform,
+	enum image_want want, struct image **ret) must_check;
 void image_free(struct image *img);
 
 // Total of the layers' sizes as published.
 uint64_t image_layers_size(const struct image *img);
-// For an entry of an index: the digest text of the original that it is the accelerated form of, else NULL. The annotation decides:
-// skopeo before 1.14 drops a descriptor's artifactType when it copies an index.
+// For an entry of an index: the digest text of the original that it is the accelerated form of,
+// else NULL. The annotation decides: skopeo before 1.14 drops a descriptor's artifactType when it
+// copies an index.
 const char *image_entry_original(yyjson_val *entry);
 bool media_type_is_index(const char *media_type);
 

@@ -1,10 +1,12 @@
 // imagefile.c - an image as one virtual file, by FUSE
 //
-// A read is cut where metadata and spaces meet. One piece is the rule: metadata is copied at once; data goes into the
-// record of the later reply. More pieces are asked for side by side, by a block of memory of their own; the last one to
-// come ends the reply. A reply is never short: the kernel would take what is missing for zeros (erofs_fileio_ki_complete).
+// A read is cut where metadata and spaces meet. One piece is the rule: metadata is copied at once;
+// data goes into the record of the later reply. More pieces are asked for side by side, by a block
+// of memory of their own; the last one to come ends the reply. A reply is never short: the kernel
+// would take what is missing for zeros (erofs_fileio_ki_complete).
 //
-// Threads: all functions run on fuse.c's threads, *_done() on the engine's. Only struct spread is written after the start.
+// Threads: all functions run on fuse.c's threads, *_done() on the engine's. Only struct spread is
+// written after the start.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "imagefile.h"
@@ -15,7 +17,7 @@
 
 #include "fuse.h"
 
-#define FOREVER UINT32_MAX	// seconds; treefs.c says why not more
+#define FOREVER UINT32_MAX // seconds; treefs.c says why not more
 enum { ROOT = 1, FILE_NODE = 2, NODES = 2 };
 
 struct imagefile {
@@ -68,14 +70,17 @@ static uint64_t find(const struct fuse_request *rq)
 
 static int imagefile_lookup(void *data, const struct fuse_request *rq, struct fuse_reply *rp)
 {
-	struct fuse_entry_out out = { .nodeid = find(rq), .entry_valid = FOREVER, .attr_valid = FOREVER };
+	struct fuse_entry_out out = {
+		.nodeid = find(rq), .entry_valid = FOREVER, .attr_valid = FOREVER
+	};
 
 	if (out.nodeid)
 		fill_attr(data, out.nodeid, &out.attr);
 	return put(rp, &out, sizeof out);
 }
 
-// READDIRPLUS puts a struct fuse_entry_out before each entry; node id 0 in it says that nothing is told.
+// READDIRPLUS puts a struct fuse_entry_out before each entry; node id 0 in it says that nothing is
+// told.
 static int imagefile_readdir(void *data, const struct fuse_request *rq, struct fuse_reply *rp)
 {
 	static const struct {
@@ -130,7 +135,7 @@ static int imagefile_statfs(void *data, const struct fuse_request *rq, struct fu
 #define META UINT32_MAX
 struct piece {
 	uint32_t space;
-	uint64_t off;	// there
+	uint64_t off; // there
 	uint32_t len;
 };
 
@@ -144,9 +149,9 @@ _Static_assert(offsetof(struct image_read, req) == 0, "is cast");
 // A read of several pieces.
 struct spread {
 	struct fuse_later *later;
-	uint32_t len;		// of the whole
-	_Atomic int error;	// of the first piece that failed
-	_Atomic unsigned left;	// pieces under way, and one for who starts them
+	uint32_t len;	       // of the whole
+	_Atomic int error;     // of the first piece that failed
+	_Atomic unsigned left; // pieces under way, and one for who starts them
 	struct part {
 		struct lazy_req req; // first: part_done() gets its address
 		struct spread *spread;
@@ -201,7 +206,11 @@ static int read_one(const struct imagefile *t, struct fuse_later *later, const s
 	struct image_read *read = (void *)later->priv;
 
 	*read = (struct image_read){
-		.req = { .space = p->space, .off = p->off, .len = p->len, .buf = later->buf, .done = read_done },
+		.req = { .space = p->space,
+			.off = p->off,
+			.len = p->len,
+			.buf = later->buf,
+			.done = read_done },
 		.later = later,
 	};
 	int r = lazy_read(t->lz, &read->req);
@@ -227,9 +236,12 @@ static void part_done(struct lazy_req *req, int error)
 	spread_put(((struct part *)req)->spread, error);
 }
 
-static void start_part(const struct imagefile *t, struct part *part, const struct piece *p, uint8_t *buf)
+static void start_part(
+	const struct imagefile *t, struct part *part, const struct piece *p, uint8_t *buf)
 {
-	part->req = (struct lazy_req){ .space = p->space, .off = p->off, .len = p->len, .buf = buf, .done = part_done };
+	part->req = (struct lazy_req){
+		.space = p->space, .off = p->off, .len = p->len, .buf = buf, .done = part_done
+	};
 	int r = 1;
 
 	if (p->space != META)
@@ -240,7 +252,8 @@ static void start_part(const struct imagefile *t, struct part *part, const struc
 		spread_put(part->spread, r < 0 ? r : 0);
 }
 
-static int read_pieces(const struct imagefile *t, struct fuse_later *later, uint64_t off, uint32_t len)
+static int read_pieces(
+	const struct imagefile *t, struct fuse_later *later, uint64_t off, uint32_t len)
 {
 	uint32_t most = len / BLOCK_BYTES + 2; // pieces end where blocks do
 	struct spread *s = calloc(1, sizeof *s + most * sizeof s->parts[0]);

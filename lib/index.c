@@ -1,8 +1,9 @@
 // index.c - checks an index section and reads it in place
 //
-// The order rules of doc/format.md make one linear pass a full proof of the tree: directories are taken in the order
-// of their node numbers, each one's entries follow the last one's, and a node's number is the place of its first
-// name. So a directory stands after its parent (no cycle), under one name only, and no node is left over.
+// The order rules of doc/format.md make one linear pass a full proof of the tree: directories are
+// taken in the order of their node numbers, each one's entries follow the last one's, and a node's
+// number is the place of its first name. So a directory stands after its parent (no cycle), under
+// one name only, and no node is left over.
 // SPDX-License-Identifier: Apache-2.0
 #include "index.h"
 
@@ -24,14 +25,14 @@ struct index {
 	const struct fmt_run *runs;
 	uint32_t n_nodes, n_dirents, n_spaces, n_chunks, n_frames, n_runs, n_xattrs;
 	size_t names_len, xattrs_len;
-	uint64_t *chunk_off;		// place of each chunk in its blob: owned
-	const char *name;		// during the check only
+	uint64_t *chunk_off; // place of each chunk in its blob: owned
+	const char *name;    // during the check only
 };
 
 static int corrupt(const struct index *ix, const char *what, uint64_t where)
 {
-	return warn_errno(-EBADMSG, "index of %s is corrupt: %s (at %llu)", log_quote(ix->name), what,
-			  (unsigned long long)where);
+	return warn_errno(-EBADMSG, "index of %s is corrupt: %s (at %llu)", log_quote(ix->name),
+		what, (unsigned long long)where);
 }
 
 static bool all_zero(const void *p, size_t n)
@@ -49,16 +50,22 @@ static bool all_zero(const void *p, size_t n)
 static int check_header(struct index *ix, const struct fmt_header *h)
 {
 	static const uint32_t unit[SEC_COUNT] = {
-		[SEC_NODES] = sizeof(struct fmt_node), [SEC_DIRENTS] = sizeof(struct fmt_dirent), [SEC_NAMES] = 1,
-		[SEC_XATTRS] = 4, [SEC_SPACES] = sizeof(struct fmt_space), [SEC_CHUNKS] = sizeof(struct fmt_chunk),
-		[SEC_FRAMES] = sizeof(struct fmt_frame), [SEC_RUNS] = sizeof(struct fmt_run),
+		[SEC_NODES] = sizeof(struct fmt_node),
+		[SEC_DIRENTS] = sizeof(struct fmt_dirent),
+		[SEC_NAMES] = 1,
+		[SEC_XATTRS] = 4,
+		[SEC_SPACES] = sizeof(struct fmt_space),
+		[SEC_CHUNKS] = sizeof(struct fmt_chunk),
+		[SEC_FRAMES] = sizeof(struct fmt_frame),
+		[SEC_RUNS] = sizeof(struct fmt_run),
 	};
 	uint64_t at = sizeof *h;
 
 	if (ix->len < sizeof *h || ix->len > FMT_INDEX_MAX)
 		return corrupt(ix, "impossible length", ix->len);
 	if (memcmp(h->magic, FMT_INDEX_MAGIC, 8))
-		return corrupt(ix, "not an fcpull index, or of a version that this fcpull does not read", 0);
+		return corrupt(ix,
+			"not an fcpull index, or of a version that this fcpull does not read", 0);
 	if (h->incompat)
 		return corrupt(ix, "made for a newer fcpull (unknown feature bits)", h->incompat);
 	if (!all_zero(h->reserved, sizeof h->reserved))
@@ -66,7 +73,8 @@ static int check_header(struct index *ix, const struct fmt_header *h)
 	for (unsigned s = 0; s < SEC_COUNT; s++) {
 		uint64_t off = h->section[s].off, len = h->section[s].len;
 
-		if (off != at || len > ix->len - off || len % unit[s] || len / unit[s] >= UINT32_MAX)
+		if (off != at || len > ix->len - off || len % unit[s] ||
+			len / unit[s] >= UINT32_MAX)
 			return corrupt(ix, "section table", s);
 		at = (off + len + 7) & ~7ull;
 		if (at > ix->len || !all_zero(ix->buf + off + len, (size_t)(at - off - len)))
@@ -108,13 +116,10 @@ static void set_sections(struct index *ix, const struct fmt_header *h)
 static bool codec_ok(uint8_t codec, uint32_t clen, uint64_t plain)
 {
 	switch (codec) {
-	case CODEC_STORED:
-		return clen == plain;
+	case CODEC_STORED: return clen == plain;
 	case CODEC_LZ4:
-	case CODEC_ZSTD:
-		return clen > 0 && clen < plain;
-	default:
-		return false;
+	case CODEC_ZSTD: return clen > 0 && clen < plain;
+	default: return false;
 	}
 }
 
@@ -128,7 +133,8 @@ static bool chunk_ok(const struct fmt_chunk *c, bool has_blob)
 		return !c->clen && all_zero(c->sha, sizeof c->sha);
 	if (c->blocks > FMT_CHUNK_BLOCKS_MAX)
 		return false;
-	// a space without a blob lives on this host only: its chunks have a digest but no compressed form
+	// a space without a blob lives on this host only: its chunks have a digest but no
+	// compressed form
 	return has_blob ? codec_ok(c->codec, c->clen, plain) : c->codec == CODEC_STORED && !c->clen;
 }
 
@@ -139,7 +145,7 @@ static int check_space(struct index *ix, uint32_t s, uint32_t *chunk)
 	uint64_t block = 0, off = 0;
 
 	if (sp->first_chunk != *chunk || sp->chunks > ix->n_chunks - *chunk ||
-	    !all_zero(sp->reserved, sizeof sp->reserved))
+		!all_zero(sp->reserved, sizeof sp->reserved))
 		return corrupt(ix, "data space", s);
 	for (uint32_t i = 0; i < sp->chunks; i++, ++*chunk) {
 		const struct fmt_chunk *c = &ix->chunks[*chunk];
@@ -158,6 +164,7 @@ static int check_space(struct index *ix, uint32_t s, uint32_t *chunk)
 static int check_spaces(struct index *ix)
 {
 	uint32_t chunk = 0;
+	uint64_t blocks = 0;
 	int r = 0;
 
 	if (ix->n_spaces > FMT_SPACES_MAX)
@@ -165,8 +172,12 @@ static int check_spaces(struct index *ix)
 	ix->chunk_off = malloc(((size_t)ix->n_chunks + 1) * sizeof *ix->chunk_off);
 	if (!ix->chunk_off)
 		return -ENOMEM;
-	for (uint32_t s = 0; s < ix->n_spaces && !r; s++)
+	for (uint32_t s = 0; s < ix->n_spaces && !r; s++) {
 		r = check_space(ix, s, &chunk);
+		blocks += ix->spaces[s].blocks;
+	}
+	if (!r && blocks > FMT_BLOCKS_MAX)
+		r = corrupt(ix, "more than 1 TiB of data", blocks);
 	if (!r && chunk != ix->n_chunks)
 		r = corrupt(ix, "chunks without a data space", chunk);
 	return r;
@@ -180,15 +191,16 @@ static int check_frames(struct index *ix)
 		const struct fmt_frame *fr = &ix->frames[f];
 		uint64_t blocks = 0;
 
-		if (fr->first_run != run || fr->runs > ix->n_runs - run || !fr->blocks || fr->blocks > FMT_FRAME_BLOCKS_MAX ||
-		    !codec_ok(fr->codec, fr->clen, (uint64_t)fr->blocks << BLOCK_SHIFT) ||
-		    !all_zero(fr->reserved, sizeof fr->reserved))
+		if (fr->first_run != run || fr->runs > ix->n_runs - run || !fr->blocks ||
+			fr->blocks > FMT_FRAME_BLOCKS_MAX ||
+			!codec_ok(fr->codec, fr->clen, (uint64_t)fr->blocks << BLOCK_SHIFT) ||
+			!all_zero(fr->reserved, sizeof fr->reserved))
 			return corrupt(ix, "boot frame", f);
 		for (uint32_t i = 0; i < fr->runs; i++, run++) {
 			const struct fmt_run *r = &ix->runs[run];
 
 			if (r->space >= ix->n_spaces || !r->blocks ||
-			    (uint64_t)r->block + r->blocks > ix->spaces[r->space].blocks)
+				(uint64_t)r->block + r->blocks > ix->spaces[r->space].blocks)
 				return corrupt(ix, "boot run", run);
 			blocks += r->blocks;
 		}
@@ -221,8 +233,9 @@ static int check_xattr_set(struct index *ix, uint32_t set, uint32_t at, uint32_t
 		const char *name = (const char *)(x + 1);
 		size_t used;
 
-		if (end - at < sizeof *x || x->reserved || !x->name_len || x->name_len > FMT_XATTR_NAME_MAX ||
-		    x->value_len > FMT_XATTR_SET_MAX || xattr_size(x) > end - at || memchr(name, 0, x->name_len))
+		if (end - at < sizeof *x || x->reserved || !x->name_len ||
+			x->name_len > FMT_XATTR_NAME_MAX || x->value_len > FMT_XATTR_SET_MAX ||
+			xattr_size(x) > end - at || memchr(name, 0, x->name_len))
 			return corrupt(ix, "xattr", at);
 		used = sizeof *x + x->name_len + x->value_len;
 		if (!all_zero((const uint8_t *)x + used, xattr_size(x) - used))
@@ -249,7 +262,8 @@ static int check_xattrs(struct index *ix)
 		return 0;
 	ix->n_xattrs = get_le32(ix->xattrs);
 	at = 4 + 4 * ((uint64_t)ix->n_xattrs + 1);
-	if (!ix->n_xattrs || at > ix->xattrs_len || xattr_set_off(ix, 0) != at || xattr_set_off(ix, ix->n_xattrs) != ix->xattrs_len)
+	if (!ix->n_xattrs || at > ix->xattrs_len || xattr_set_off(ix, 0) != at ||
+		xattr_set_off(ix, ix->n_xattrs) != ix->xattrs_len)
 		return corrupt(ix, "xattr table", ix->n_xattrs);
 	for (uint32_t s = 0; s < ix->n_xattrs && !r; s++) {
 		uint32_t from = xattr_set_off(ix, s), to = xattr_set_off(ix, s + 1);
@@ -282,38 +296,34 @@ static bool file_ok(const struct index *ix, const struct fmt_node *n)
 	if (!n->size)
 		return !n->a && !n->b;
 	return n->a < ix->n_spaces && n->size <= (uint64_t)UINT32_MAX << BLOCK_SHIFT &&
-	       n->b + blocks_of(n->size) <= ix->spaces[n->a].blocks;
+		n->b + blocks_of(n->size) <= ix->spaces[n->a].blocks;
 }
 
 static bool node_ok(const struct index *ix, const struct fmt_node *n)
 {
 	if (n->reserved || n->mtime_ns > 999999999 || !n->nlink ||
-	    (n->xattrs != FMT_NO_XATTRS && n->xattrs >= ix->n_xattrs))
+		(n->xattrs != FMT_NO_XATTRS && n->xattrs >= ix->n_xattrs))
 		return false;
 	switch (n->mode & S_IFMT) {
-	case S_IFREG:
-		return file_ok(ix, n);
-	case S_IFDIR:
-		return true;	// the walk checks the rest
+	case S_IFREG: return file_ok(ix, n);
+	case S_IFDIR: return true; // the walk checks the rest
 	case S_IFLNK:
-		return n->size && n->size <= FMT_LINK_MAX && n->a <= ix->names_len && n->size <= ix->names_len - n->a &&
-		       !n->b && !memchr(ix->names + n->a, 0, n->size);
+		return n->size && n->size <= FMT_LINK_MAX && n->a <= ix->names_len &&
+			n->size <= ix->names_len - n->a && !n->b &&
+			!memchr(ix->names + n->a, 0, n->size);
 	case S_IFCHR:
 		// 0:0 is overlayfs's whiteout: it would make names vanish from a container's root
 		return !n->size && (n->a || n->b) && n->a < 1u << 12 && n->b < 1u << 20;
-	case S_IFBLK:
-		return !n->size && n->a < 1u << 12 && n->b < 1u << 20;
-	case S_IFIFO:
-		return !n->size && !n->a && !n->b;
-	default:
-		return false;
+	case S_IFBLK: return !n->size && n->a < 1u << 12 && n->b < 1u << 20;
+	case S_IFIFO: return !n->size && !n->a && !n->b;
+	default: return false;
 	}
 }
 
 struct walk {
-	uint32_t next;		// number of the next node to get its first name
-	uint32_t entry;		// next directory entry
-	uint32_t *names;	// per node: names seen (directory: 2 + subdirectories)
+	uint32_t next;	 // number of the next node to get its first name
+	uint32_t entry;	 // next directory entry
+	uint32_t *names; // per node: names seen (directory: 2 + subdirectories)
 	uint16_t *depth;
 };
 
@@ -325,9 +335,11 @@ static int check_entry(struct index *ix, struct walk *w, uint32_t d, bool first)
 	bool is_dir;
 
 	if (e->reserved || e->name > ix->names_len || e->name_len > ix->names_len - e->name ||
-	    !name_ok(ix->names + e->name, e->name_len))
+		!name_ok(ix->names + e->name, e->name_len))
 		return corrupt(ix, "name in a directory", w->entry);
-	if (!first && name_cmp(ix->names + e[-1].name, e[-1].name_len, ix->names + e->name, e->name_len) >= 0)
+	if (!first &&
+		name_cmp(ix->names + e[-1].name, e[-1].name_len, ix->names + e->name,
+			e->name_len) >= 0)
 		return corrupt(ix, "directory is not sorted", w->entry);
 	if (e->node > w->next || e->node >= ix->n_nodes || !e->node)
 		return corrupt(ix, "node number in a directory", w->entry);
@@ -449,8 +461,14 @@ void index_attr(const struct index *ix, uint32_t node, struct attr *ret)
 	const struct fmt_node *n = &ix->nodes[node];
 
 	*ret = (struct attr){
-		.mode = n->mode, .nlink = n->nlink, .uid = n->uid, .gid = n->gid, .mtime = n->mtime, .mtime_ns = n->mtime_ns,
-		.size = n->size, .has_xattrs = n->xattrs != FMT_NO_XATTRS,
+		.mode = n->mode,
+		.nlink = n->nlink,
+		.uid = n->uid,
+		.gid = n->gid,
+		.mtime = n->mtime,
+		.mtime_ns = n->mtime_ns,
+		.size = n->size,
+		.has_xattrs = n->xattrs != FMT_NO_XATTRS,
 	};
 	if (S_ISREG(n->mode)) {
 		ret->space = n->a;
@@ -473,7 +491,9 @@ void index_dirent(const struct index *ix, uint32_t dir, uint32_t i, struct diren
 	const struct fmt_dirent *e = &ix->dirents[ix->nodes[dir].a + i];
 
 	*ret = (struct dirent_view){
-		.name = ix->names + e->name, .name_len = e->name_len, .node = e->node,
+		.name = ix->names + e->name,
+		.name_len = e->name_len,
+		.node = e->node,
 		.type = ix->nodes[e->node].mode & S_IFMT,
 	};
 }
@@ -548,8 +568,10 @@ void index_xattr(const struct index *ix, uint32_t node, uint32_t i, struct xattr
 		at += (uint32_t)xattr_size((const void *)(ix->xattrs + at));
 	x = (const void *)(ix->xattrs + at);
 	*ret = (struct xattr_view){
-		.name = (const char *)(x + 1), .name_len = x->name_len,
-		.value = (const uint8_t *)(x + 1) + x->name_len, .value_len = x->value_len,
+		.name = (const char *)(x + 1),
+		.name_len = x->name_len,
+		.value = (const uint8_t *)(x + 1) + x->name_len,
+		.value_len = x->value_len,
 	};
 }
 
@@ -571,8 +593,13 @@ void index_space(const struct index *ix, uint32_t space, struct space_view *ret)
 	const struct fmt_space *s = &ix->spaces[space];
 
 	*ret = (struct space_view){
-		.layer = digest_at(s->layer), .diff_id = digest_at(s->diff_id), .blob = digest_at(s->blob),
-		.blob_size = s->blob_size, .blocks = s->blocks, .first_chunk = s->first_chunk, .chunks = s->chunks,
+		.layer = digest_at(s->layer),
+		.diff_id = digest_at(s->diff_id),
+		.blob = digest_at(s->blob),
+		.blob_size = s->blob_size,
+		.blocks = s->blocks,
+		.first_chunk = s->first_chunk,
+		.chunks = s->chunks,
 		.has_blob = !all_zero(s->blob, sizeof s->blob),
 	};
 }
@@ -582,7 +609,8 @@ uint32_t index_chunks(const struct index *ix)
 	return ix->n_chunks;
 }
 
-// The space whose range of chunks holds `chunk`: the last one that begins at or before it and is not empty.
+// The space whose range of chunks holds `chunk`: the last one that begins at or before it and is
+// not empty.
 static uint32_t space_of_chunk(const struct index *ix, uint32_t chunk)
 {
 	uint32_t lo = 0, hi = ix->n_spaces;
@@ -603,8 +631,13 @@ void index_chunk(const struct index *ix, uint32_t chunk, struct chunk_view *ret)
 	const struct fmt_chunk *c = &ix->chunks[chunk];
 
 	*ret = (struct chunk_view){
-		.space = space_of_chunk(ix, chunk), .block = c->block, .blocks = c->blocks, .codec = c->codec,
-		.off = ix->chunk_off[chunk], .clen = c->clen, .sha = digest_at(c->sha),
+		.space = space_of_chunk(ix, chunk),
+		.block = c->block,
+		.blocks = c->blocks,
+		.codec = c->codec,
+		.off = ix->chunk_off[chunk],
+		.clen = c->clen,
+		.sha = digest_at(c->sha),
 	};
 }
 

@@ -6,7 +6,7 @@
 
 #include "log.h"
 
-#define PACK_LEVEL 12	// zstd: 19 gains 3 % and takes 10 times as long
+#define PACK_LEVEL 12 // zstd: 19 gains 3 % and takes 10 times as long
 
 static void add_section(struct buf *out, enum fmt_section s, const void *p, size_t n)
 {
@@ -79,22 +79,27 @@ int index_unpack(const void *p, size_t n, const char *name, struct index **ret)
 	int r;
 
 	if (n < sizeof h || n > FMT_INDEX_PACKED_MAX)
-		return warn_errno(-EBADMSG, "index of %s is corrupt: impossible length %zu", log_quote(name), n);
+		return warn_errno(-EBADMSG, "index of %s is corrupt: impossible length %zu",
+			log_quote(name), n);
 	memcpy(&h, p, sizeof h);
-	if (memcmp(h.magic, FMT_PACKED_MAGIC, sizeof h.magic) || h.codec != CODEC_ZSTD || h.reserved)
-		return warn_errno(-EBADMSG, "index of %s is not one that this fcpull reads", log_quote(name));
+	if (memcmp(h.magic, FMT_PACKED_MAGIC, sizeof h.magic) || h.codec != CODEC_ZSTD ||
+		h.reserved)
+		return warn_errno(
+			-EBADMSG, "index of %s is not one that this fcpull reads", log_quote(name));
 	if (h.plain_len < sizeof(struct fmt_header) || h.plain_len > FMT_INDEX_MAX)
-		return warn_errno(-EBADMSG, "index of %s is corrupt: claims %llu bytes", log_quote(name),
-				  (unsigned long long)h.plain_len);
+		return warn_errno(-EBADMSG, "index of %s is corrupt: claims %llu bytes",
+			log_quote(name), (unsigned long long)h.plain_len);
 	plain = malloc(h.plain_len);
 	if (!plain)
 		return warn_errno(-ENOMEM, "index of %s", log_quote(name));
-	r = chunk_decode(CODEC_ZSTD, (const uint8_t *)p + sizeof h, n - sizeof h, plain, h.plain_len);
+	r = chunk_decode(
+		CODEC_ZSTD, (const uint8_t *)p + sizeof h, n - sizeof h, plain, h.plain_len);
 	if (r)
-		return warn_errno(r, "index of %s is corrupt: it is not one zstd frame of %llu bytes", log_quote(name),
-				  (unsigned long long)h.plain_len);
+		return warn_errno(r,
+			"index of %s is corrupt: it is not one zstd frame of %llu bytes",
+			log_quote(name), (unsigned long long)h.plain_len);
 	r = index_open(plain, h.plain_len, name, ret);
 	if (!r)
-		plain = NULL;	// taken over
+		plain = NULL; // taken over
 	return r;
 }

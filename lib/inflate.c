@@ -23,10 +23,10 @@ struct inflate;
 enum step { STEP_MORE, STEP_MEMBER_END, STEP_BAD, STEP_NOMEM };
 
 struct codec {
-	const char *name;	// for messages
+	const char *name; // for messages
 	bool (*init)(struct inflate *f);
 	void (*fini)(struct inflate *f);
-	bool (*begin)(struct inflate *f);	// before each member
+	bool (*begin)(struct inflate *f); // before each member
 	// Advances f->pos and *done; on STEP_BAD f->why is set.
 	enum step (*step)(struct inflate *f, uint8_t *out, size_t n, size_t *done);
 };
@@ -35,15 +35,15 @@ struct inflate {
 	struct stream s;
 	struct stream *in;
 	char *name;
-	const struct codec *codec;	// NULL: plain
+	const struct codec *codec; // NULL: plain
 	enum inflate_kind kind;
 	bool in_member, ended;
 	int error;
 	const char *why;
-	uint64_t in_total, out_total;	// bytes taken out of `input`, and given out
-	uint64_t idle_since;		// in_total at the last byte of output
-	unsigned empty;			// members since then
-	size_t pos, len;		// what is unread in `input`
+	uint64_t in_total, out_total; // bytes taken out of `input`, and given out
+	uint64_t idle_since;	      // in_total at the last byte of output
+	unsigned empty;		      // members since then
+	size_t pos, len;	      // what is unread in `input`
 	bool in_end;
 	z_stream z;
 	ZSTD_DCtx *zstd;
@@ -122,15 +122,11 @@ static enum step gzip_step(struct inflate *f, uint8_t *out, size_t n, size_t *do
 	*done = room - f->z.avail_out;
 	switch (r) {
 	case Z_OK:
-	case Z_BUF_ERROR:	// no progress: it wants input
+	case Z_BUF_ERROR: // no progress: it wants input
 		return STEP_MORE;
-	case Z_STREAM_END:
-		return STEP_MEMBER_END;
-	case Z_MEM_ERROR:
-		return STEP_NOMEM;
-	default:
-		f->why = f->z.msg ? f->z.msg : "corrupt";
-		return STEP_BAD;
+	case Z_STREAM_END: return STEP_MEMBER_END;
+	case Z_MEM_ERROR: return STEP_NOMEM;
+	default: f->why = f->z.msg ? f->z.msg : "corrupt"; return STEP_BAD;
 	}
 }
 
@@ -163,14 +159,11 @@ static enum step zstd_step(struct inflate *f, uint8_t *out, size_t n, size_t *do
 	if (!ZSTD_isError(r))
 		return r ? STEP_MORE : STEP_MEMBER_END;
 	switch (ZSTD_getErrorCode(r)) {
-	case ZSTD_error_memory_allocation:
-		return STEP_NOMEM;
+	case ZSTD_error_memory_allocation: return STEP_NOMEM;
 	case ZSTD_error_frameParameter_windowTooLarge:
 		f->why = "window above 128 MiB";
 		return STEP_BAD;
-	default:
-		f->why = ZSTD_getErrorName(r);
-		return STEP_BAD;
+	default: f->why = ZSTD_getErrorName(r); return STEP_BAD;
 	}
 }
 
@@ -186,10 +179,10 @@ static const struct codec codecs[] = {
 #define MAGIC_MAX 10
 
 static const struct magic {
-	const char *name;	// NULL: supported, as kind
+	const char *name; // NULL: supported, as kind
 	enum inflate_kind kind;
 	uint8_t len, bytes[MAGIC_MAX];
-	uint8_t at, free;	// bits of byte `at` that do not count
+	uint8_t at, free; // bits of byte `at` that do not count
 } magics[] = {
 	{ NULL, INFLATE_GZIP, 3, { 0x1f, 0x8b, 8 }, 0, 0 },
 	{ NULL, INFLATE_ZSTD, 4, { 0x28, 0xb5, 0x2f, 0xfd }, 0, 0 },

@@ -10,13 +10,13 @@
 // name, -EBADMSG.
 enum inflate_kind { INFLATE_PLAIN, INFLATE_GZIP, INFLATE_ZSTD };
 
-#define INFLATE_MAX_RATIO 1032	// the most deflate can; beyond INFLATE_FREE_OUT
-#define INFLATE_FREE_OUT (64ull << 20)	// bytes that any ratio may give
+#define INFLATE_MAX_RATIO 1032	       // the most deflate can; beyond INFLATE_FREE_OUT
+#define INFLATE_FREE_OUT (64ull << 20) // bytes that any ratio may give
 #define INFLATE_MAX_OUT (1ull << 44)
-#define INFLATE_MAX_IDLE (64u << 20)	// input in a row that decodes to nothing
-#define INFLATE_MAX_EMPTY 65536u	// and members or frames in a row
-#define INFLATE_MAX_PADDING (1u << 20)	// zeros after the last member
-#define INFLATE_WINDOW_LOG 27		// zstd: 128 MiB
+#define INFLATE_MAX_IDLE (64u << 20)   // input in a row that decodes to nothing
+#define INFLATE_MAX_EMPTY 65536u       // and members or frames in a row
+#define INFLATE_MAX_PADDING (1u << 20) // zeros after the last member
+#define INFLATE_WINDOW_LOG 27	       // zstd: 128 MiB
 
 // A stream of the decoded bytes of `in`. Takes `in` over in any case. `name` (copied) is used in
 // messages. Its end (0) comes only after the end of `in`, so that a check of `in` at its end has

@@ -1,6 +1,7 @@
 // ingest.c - one layer's tar, read once
 //
-// Threads: download, blob digest and inflate run one thread ahead of the tar reader, which hashes and writes.
+// Threads: download, blob digest and inflate run one thread ahead of the tar reader, which hashes
+// and writes.
 // SPDX-License-Identifier: Apache-2.0
 #include "ingest.h"
 
@@ -48,9 +49,9 @@ static struct stream *tee_open(struct stream *in, struct sha256 *h)
 
 struct spool {
 	int fd;
-	uint64_t tail;		// next free block
-	uint64_t dirty;		// blocks below this may hold bytes of a content that was dropped again
-	uint8_t *buf;		// IO_SIZE
+	uint64_t tail;	// next free block
+	uint64_t dirty; // blocks below this may hold bytes of a content that was dropped again
+	uint8_t *buf;	// IO_SIZE
 };
 
 static bool is_zero(const uint8_t *p, size_t n)
@@ -58,7 +59,8 @@ static bool is_zero(const uint8_t *p, size_t n)
 	return !*p && !memcmp(p, p + 1, n - 1);
 }
 
-// Writes n bytes (padded with zeros to a whole block) at block. Zeros are left as holes where nothing was before.
+// Writes n bytes (padded with zeros to a whole block) at block. Zeros are left as holes where
+// nothing was before.
 static int spool_write(struct spool *sp, uint64_t block, size_t n)
 {
 	size_t whole = (n + BLOCK_BYTES - 1) & ~(size_t)(BLOCK_BYTES - 1);
@@ -69,7 +71,8 @@ static int spool_write(struct spool *sp, uint64_t block, size_t n)
 		return 0;
 	r = pwrite_full(sp->fd, sp->buf, whole, block << BLOCK_SHIFT);
 	if (r)
-		return warn_errno(r, "write the decoded layer%s", r == -ENOSPC ? " (TMPDIR names another place)" : "");
+		return warn_errno(r, "write the decoded layer%s",
+			r == -ENOSPC ? " (TMPDIR names another place)" : "");
 	sp->dirty = MAX(sp->dirty, block + (whole >> BLOCK_SHIFT));
 	return 0;
 }
@@ -106,7 +109,7 @@ static int spool_file(struct spool *sp, struct tar *t, uint64_t size, struct dig
 		if (n < 0)
 			return (int)n;
 		if ((size_t)n != want)
-			return -EBADMSG;	// the tar reader has said why
+			return -EBADMSG; // the tar reader has said why
 		sha256_update(&h, sp->buf, want);
 		r = spool_write(sp, block, want);
 		if (r)
@@ -124,9 +127,12 @@ static bool can_share(const struct ingest *in, const struct content *c)
 	return c->space == in->space || (in->share_lower && c->block != TREE_NONE);
 }
 
-static int take_file(struct ingest *in, struct spool *sp, struct tar *t, uint64_t size, uint32_t *ret)
+static int take_file(
+	struct ingest *in, struct spool *sp, struct tar *t, uint64_t size, uint32_t *ret)
 {
-	struct content c = { .size = size, .space = in->space, .spool = (uint32_t)sp->tail, .block = TREE_NONE };
+	struct content c = {
+		.size = size, .space = in->space, .spool = (uint32_t)sp->tail, .block = TREE_NONE
+	};
 	uint64_t blocks = blocks_of(size);
 	uint32_t same;
 	int r;
@@ -193,8 +199,9 @@ int ingest_layer(struct ingest *in, struct stream *blob)
 	if (in->diff_id && !digest_equal(&got, in->diff_id)) {
 		char want[DIGEST_STR_LEN], is[DIGEST_STR_LEN];
 
-		return warn_errno(-EBADMSG, "layer %s decodes to %s, but the image's config says %s", in->name,
-				  digest_str(&got, is), digest_str(in->diff_id, want));
+		return warn_errno(-EBADMSG,
+			"layer %s decodes to %s, but the image's config says %s", in->name,
+			digest_str(&got, is), digest_str(in->diff_id, want));
 	}
 	in->blocks = (uint32_t)sp.tail;
 	if (ftruncate(in->spool, (off_t)(sp.tail << BLOCK_SHIFT)))

@@ -1,4 +1,5 @@
-// ingest.h - one layer's tar, read once: entries into the tree, contents into a spool of 4 KiB blocks
+// ingest.h - one layer's tar, read once: entries into the tree, contents into a spool of 4 KiB
+// blocks
 // SPDX-License-Identifier: Apache-2.0
 #ifndef INGEST_H
 #define INGEST_H
@@ -8,18 +9,19 @@
 
 struct ingest {
 	struct tree *tree;
-	uint32_t space;			// this layer's number
-	int spool;			// file that takes the blocks; empty
-	bool share_lower;		// a content that a lower layer has is not stored again
-	const struct digest *diff_id;	// sha256 that the decoded stream must have
-	const char *name;		// for messages: the layer's digest
+	uint32_t space;		      // this layer's number
+	int spool;		      // file that takes the blocks; empty
+	bool share_lower;	      // a content that a lower layer has is not stored again
+	const struct digest *diff_id; // sha256 that the decoded stream must have
+	const char *name;	      // for messages: the layer's digest
 	// results
-	uint32_t blocks;		// length of the spool
-	uint64_t entries, bytes;	// of the tar: entries, and bytes of regular files
-	uint64_t shared;		// bytes of files that were not stored because the same content was there
+	uint32_t blocks;	 // length of the spool
+	uint64_t entries, bytes; // of the tar: entries, and bytes of regular files
+	uint64_t shared; // bytes of files that were not stored because the same content was there
 };
 
-// Reads the compressed layer `blob` (taken over, in any case) to its very end. -errno logged; the tree is then not usable.
+// Reads the compressed layer `blob` (taken over, in any case) to its very end. -errno logged; the
+// tree is then not usable.
 int ingest_layer(struct ingest *in, struct stream *blob) must_check;
 
 #endif

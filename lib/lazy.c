@@ -1,12 +1,13 @@
 // lazy.c - the demand engine
 //
-// Threads: callers of lazy_read (FUSE threads, the fill) and conf.threads workers. A caller copies what is here and leaves the rest
-// in the queue; a worker takes the head of the queue and its neighbours, tries the disk, then the network, and hands
-// the bytes to all who wait. `lock` guards state transitions to and from FLIGHT, the waiters, the queues, all of the fill, and every
-// pending request's left and error. A chunk in state OK stays OK: readers test that without the lock. Chunks that the store has, but that
-// were not used yet in this process's life, have a queue and a thread of their own, so that they never wait behind the network. With a
-// deadline, one more thread fails what has waited too long.
-// Lock order: none other is taken under `lock`.
+// Threads: callers of lazy_read (FUSE threads, the fill) and conf.threads workers. A caller copies
+// what is here and leaves the rest in the queue; a worker takes the head of the queue and its
+// neighbours, tries the disk, then the network, and hands the bytes to all who wait. `lock` guards
+// state transitions to and from FLIGHT, the waiters, the queues, all of the fill, and every pending
+// request's left and error. A chunk in state OK stays OK: readers test that without the lock.
+// Chunks that the store has, but that were not used yet in this process's life, have a queue and a
+// thread of their own, so that they never wait behind the network. With a deadline, one more thread
+// fails what has waited too long. Lock order: none other is taken under `lock`.
 // SPDX-License-Identifier: Apache-2.0
 #include "lazy.h"
 
@@ -20,12 +21,13 @@
 #include "store.h"
 
 #define THREADS 4
-#define JOIN_BYTES (1u << 20)		// compressed bytes that one request fetches for readers ...
-#define JOIN_BYTES_FILL (4u << 20)	// ... and for the fill
-#define AGAIN_MS 250			// until the registry is asked again for what a reader waits for
+#define JOIN_BYTES (1u << 20)	   // compressed bytes that one request fetches for readers ...
+#define JOIN_BYTES_FILL (4u << 20) // ... and for the fill
+#define AGAIN_MS 250		   // until the registry is asked again for what a reader waits for
 #define EXPIRE_MS 100
-// A kernel whose read-ahead has failed asks at once, in other ways, for what is needed: its reader has waited already. So what comes
-// directly after a failure for lack of time fails soon, for at most HURRY_MAX_MS.
+// A kernel whose read-ahead has failed asks at once, in other ways, for what is needed: its reader
+// has waited already. So what comes directly after a failure for lack of time fails soon, for at
+// most HURRY_MAX_MS.
 #define HURRY_MS 100
 #define HURRY_MAX_MS 1000
 #define CHUNKS_PER_READ (LAZY_READ_MAX / BLOCK_BYTES + 1)
@@ -39,7 +41,7 @@ struct waiter {
 
 struct space {
 	struct space_file file;
-	const struct desc *blob;	// or NULL: local only
+	const struct desc *blob; // or NULL: local only
 };
 
 // Chunk numbers waiting for a worker, first in first out; cap is a power of two.
@@ -54,21 +56,21 @@ struct lazy {
 	uint32_t n_spaces;
 	_Atomic uint8_t *state;
 	struct waiter **waiters;
-	bool *awaited;			// by lazy_fetch_all
-	size_t plain_max;		// bytes of the largest stored chunk
+	bool *awaited;	  // by lazy_fetch_all
+	size_t plain_max; // bytes of the largest stored chunk
 	pthread_t *workers;
 	unsigned n_workers;
 	pthread_mutex_t lock;
-	pthread_cond_t work, near;	// for the workers; for the one that serves `local` alone
+	pthread_cond_t work, near; // for the workers; for the one that serves `local` alone
 	pthread_cond_t expiry;
 	struct queue local, demand, fill;
-	size_t waiting;			// waiters
-	uint64_t late, later;		// when readers had last waited in vain: all their time; or in a hurry
+	size_t waiting;	      // waiters
+	uint64_t late, later; // when readers had last waited in vain: all their time; or in a hurry
 	bool stop;
 	_Atomic bool no_cache_said, damaged;
 	// of lazy_fetch_all
 	pthread_cond_t filled;
-	size_t fill_left;		// chunks that are awaited
+	size_t fill_left; // chunks that are awaited
 	int fill_error;
 	void (*progress)(void *, uint64_t);
 	void *progress_arg;
@@ -107,14 +109,15 @@ static void queue_drop(struct queue *q)
 // ---- handing bytes out ----
 
 struct overlap {
-	size_t from;		// in the chunk
-	size_t to;		// in the request
+	size_t from; // in the chunk
+	size_t to;   // in the request
 	size_t n;
 };
 
 static struct overlap overlap_of(const struct chunk_view *c, const struct lazy_req *req)
 {
-	uint64_t c0 = (uint64_t)c->block << BLOCK_SHIFT, c1 = c0 + ((uint64_t)c->blocks << BLOCK_SHIFT);
+	uint64_t c0 = (uint64_t)c->block << BLOCK_SHIFT,
+		 c1 = c0 + ((uint64_t)c->blocks << BLOCK_SHIFT);
 	uint64_t lo = MAX(c0, req->off), hi = MIN(c1, req->off + req->len);
 
 	return (struct overlap){ (size_t)(lo - c0), (size_t)(lo - req->off), (size_t)(hi - lo) };
@@ -136,15 +139,16 @@ static void settle(struct lazy *lz, struct lazy_req *req, int error)
 
 static bool transient(int error)
 {
-	return error && error != -EBADMSG && error != -ENOENT && error != -EACCES && error != -ENOMEM && error != -EFBIG &&
-	       error != -ECANCELED;
+	return error && error != -EBADMSG && error != -ENOENT && error != -EACCES &&
+		error != -ENOMEM && error != -EFBIG && error != -ECANCELED;
 }
 
-// The registry could not be asked, and there are readers whose deadline is still to come: the flight goes on. Called with the lock held.
+// The registry could not be asked, and there are readers whose deadline is still to come: the
+// flight goes on. Called with the lock held.
 static bool fly_on(struct lazy *lz, uint32_t chunk, int error)
 {
-	if (!lz->conf.deadline_ns || !lz->conf.repo || !transient(error) || lz->stop || !lz->waiters[chunk] ||
-	    queue_put(&lz->demand, chunk))
+	if (!lz->conf.deadline_ns || !lz->conf.repo || !transient(error) || lz->stop ||
+		!lz->waiters[chunk] || queue_put(&lz->demand, chunk))
 		return false;
 	pthread_cond_signal(&lz->work);
 	return true;
@@ -179,8 +183,10 @@ static void filled(struct lazy *lz, const struct chunk_view *c, int error)
 	pthread_mutex_unlock(&lz->lock);
 }
 
-// Ends a flight: the chunk's new state, and its bytes (or the error) to all who wait. not_kept: why the store does not have it.
-static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, const uint8_t *plain, int error, int not_kept)
+// Ends a flight: the chunk's new state, and its bytes (or the error) to all who wait. not_kept: why
+// the store does not have it.
+static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, const uint8_t *plain,
+	int error, int not_kept)
 {
 	struct waiter *w;
 	bool awaited;
@@ -229,8 +235,9 @@ static bool has_source(const struct lazy *lz, const struct chunk_view *c)
 	return lz->conf.repo && lz->spaces[c->space].blob;
 }
 
-// The chunk's bytes from the store, checked. Damaged ones lose their bits, so that they are fetched again. Where nothing can be
-// fetched the map is not asked: it may have been lost, and only the digest counts.
+// The chunk's bytes from the store, checked. Damaged ones lose their bits, so that they are fetched
+// again. Where nothing can be fetched the map is not asked: it may have been lost, and only the
+// digest counts.
 static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *plain)
 {
 	struct space *sp = &lz->spaces[c->space];
@@ -238,12 +245,13 @@ static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *pla
 
 	if (!mapped && has_source(lz, c))
 		return false;
-	if (!pread_full(sp->file.fd, plain, (size_t)c->blocks << BLOCK_SHIFT, (uint64_t)c->block << BLOCK_SHIFT) &&
-	    sound(c, plain))
+	if (!pread_full(sp->file.fd, plain, (size_t)c->blocks << BLOCK_SHIFT,
+		    (uint64_t)c->block << BLOCK_SHIFT) &&
+		sound(c, plain))
 		return true;
 	if (mapped)
 		warn("the store's copy of space %u, block %u is damaged%s", c->space, c->block,
-		     has_source(lz, c) ? "; it is fetched again" : "");
+			has_source(lz, c) ? "; it is fetched again" : "");
 	space_mark(&sp->file, c->block, c->blocks, false);
 	return false;
 }
@@ -252,11 +260,14 @@ static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *pla
 static int keep(struct lazy *lz, const struct chunk_view *c, const uint8_t *plain)
 {
 	struct space *sp = &lz->spaces[c->space];
-	int r = pwrite_full(sp->file.fd, plain, (size_t)c->blocks << BLOCK_SHIFT, (uint64_t)c->block << BLOCK_SHIFT);
+	int r = pwrite_full(sp->file.fd, plain, (size_t)c->blocks << BLOCK_SHIFT,
+		(uint64_t)c->block << BLOCK_SHIFT);
 
 	if (r) {
 		if (!lz->no_cache_said)
-			warn_errno(r, "keep data in the store %s; readers are served from the network", log_quote(lz->conf.store->path));
+			warn_errno(r,
+				"keep data in the store %s; readers are served from the network",
+				log_quote(lz->conf.store->path));
 		lz->no_cache_said = true;
 		return r;
 	}
@@ -277,14 +288,15 @@ static int corrupt(const struct lazy *lz, const struct chunk_view *c)
 {
 	char blob[DIGEST_STR_LEN];
 
-	return warn_errno(-EBADMSG, "%s: blob %s, bytes %llu+%u do not match the index", lz->conf.repo->name,
-			  digest_str(&lz->spaces[c->space].blob->digest, blob), (unsigned long long)c->off, c->clen);
+	return warn_errno(-EBADMSG, "%s: blob %s, bytes %llu+%u do not match the index",
+		lz->conf.repo->name, digest_str(&lz->spaces[c->space].blob->digest, blob),
+		(unsigned long long)c->off, c->clen);
 }
 
 // ---- workers ----
 
 struct job {
-	uint32_t first, n;	// chunks, neighbours in one blob
+	uint32_t first, n; // chunks, neighbours in one blob
 	bool local;
 };
 
@@ -300,8 +312,8 @@ static void pause_ms(unsigned ms)
 	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
 }
 
-// Fetches chunks [first, first + n) with one request and hands them out. A chunk that does not match is asked for once more alone: a
-// cache on the way may have spoilt it.
+// Fetches chunks [first, first + n) with one request and hands them out. A chunk that does not
+// match is asked for once more alone: a cache on the way may have spoilt it.
 static void fetch(struct worker *w, uint32_t first, uint32_t n)
 {
 	struct lazy *lz = w->lz;
@@ -330,8 +342,10 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n)
 
 		index_chunk(lz->conf.ix, i, &c);
 		if (!e && decode(&c, w->packed + (c.off - a.off), w->plain)) {
-			// (the tail of the buffer is still needed: the second try reads into this chunk's own place)
-			e = repo_read_range(lz->conf.repo, blob, c.off, w->packed + (c.off - a.off), c.clen);
+			// (the tail of the buffer is still needed: the second try reads into this
+			// chunk's own place)
+			e = repo_read_range(
+				lz->conf.repo, blob, c.off, w->packed + (c.off - a.off), c.clen);
 			if (!e && decode(&c, w->packed + (c.off - a.off), w->plain))
 				e = corrupt(lz, &c);
 		}
@@ -343,9 +357,13 @@ static int no_source(struct lazy *lz, const struct chunk_view *c)
 {
 	if (!lz->spaces[c->space].blob) {
 		lz->damaged = true;
-		return warn_errno(-EIO, "space %u, block %u is missing or damaged; pull the image again", c->space, c->block);
+		return warn_errno(-EIO,
+			"space %u, block %u is missing or damaged; pull the image again", c->space,
+			c->block);
 	}
-	return warn_errno(-EIO, "space %u, block %u is not in the store, and there is no registry to ask", c->space, c->block);
+	return warn_errno(-EIO,
+		"space %u, block %u is not in the store, and there is no registry to ask", c->space,
+		c->block);
 }
 
 // Serves a job: what the disk has from there, the rest in runs from the network.
@@ -359,13 +377,15 @@ static void serve(struct worker *w, const struct job *j)
 		bool local;
 
 		index_chunk(lz->conf.ix, i, &c);
-		if (run < i && space_has(&lz->spaces[c.space].file, c.block, c.blocks)) {	// both need the buffer
+		if (run < i &&
+			space_has(&lz->spaces[c.space].file, c.block,
+				c.blocks)) { // both need the buffer
 			fetch(w, run, i - run);
 			run = i;
 		}
 		local = load_local(lz, &c, w->plain);
 		if (!local && has_source(lz, &c))
-			continue;	// joins the run
+			continue; // joins the run
 		run = i + 1;
 		land(lz, i, &c, w->plain, local ? 0 : no_source(lz, &c), 0);
 	}
@@ -401,11 +421,13 @@ static size_t weight(const struct chunk_view *c)
 	return c->clen ? c->clen : (size_t)c->blocks << BLOCK_SHIFT;
 }
 
-// Takes the head of a queue and the neighbours that follow it there. The fill's become flights, but for those that a reader has
-// asked for meanwhile. Called with the lock held.
+// Takes the head of a queue and the neighbours that follow it there. The fill's become flights, but
+// for those that a reader has asked for meanwhile. Called with the lock held.
 static bool take(struct lazy *lz, bool local_only, struct job *j)
 {
-	struct queue *q = lz->local.n || local_only ? &lz->local : lz->demand.n ? &lz->demand : &lz->fill;
+	struct queue *q = lz->local.n || local_only ? &lz->local
+		: lz->demand.n			    ? &lz->demand
+						    : &lz->fill;
 	size_t limit = q == &lz->fill ? JOIN_BYTES_FILL : JOIN_BYTES, bytes = 0;
 	bool fill = q == &lz->fill;
 	uint32_t space = 0;
@@ -521,7 +543,8 @@ static void *expire(void *arg)
 		w = expired(lz);
 		pthread_mutex_unlock(&lz->lock);
 		if (w)
-			warn("%s did not give data in time: readers get errors", log_quote(lz->conf.repo ? lz->conf.repo->name : "the store"));
+			warn("%s did not give data in time: readers get errors",
+				log_quote(lz->conf.repo ? lz->conf.repo->name : "the store"));
 		while (w) {
 			struct waiter *next = w->next;
 
@@ -538,7 +561,8 @@ static void *expire(void *arg)
 
 // ---- reading ----
 
-// Copies the request's part of a chunk that is here and proved, or zero. A disk that fails is answered by a fetch.
+// Copies the request's part of a chunk that is here and proved, or zero. A disk that fails is
+// answered by a fetch.
 static bool copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *req)
 {
 	struct chunk_view c;
@@ -561,7 +585,8 @@ static void set_deadline(const struct lazy *lz, struct lazy_req *req)
 {
 	uint64_t now = now_ns();
 
-	req->hurried = lz->late && now - lz->later < HURRY_MS * 1000000ull && now - lz->late < HURRY_MAX_MS * 1000000ull;
+	req->hurried = lz->late && now - lz->later < HURRY_MS * 1000000ull &&
+		now - lz->late < HURRY_MAX_MS * 1000000ull;
 	req->deadline = req->hurried ? now : now + MIN(lz->conf.deadline_ns, UINT64_MAX - now);
 }
 
@@ -605,10 +630,12 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	if (req->space >= lz->n_spaces || !req->len || req->len > LAZY_READ_MAX)
 		return -EINVAL;
 	index_space(lz->conf.ix, req->space, &sp);
-	if (req->off > (uint64_t)sp.blocks << BLOCK_SHIFT || req->len > ((uint64_t)sp.blocks << BLOCK_SHIFT) - req->off)
+	if (req->off > (uint64_t)sp.blocks << BLOCK_SHIFT ||
+		req->len > ((uint64_t)sp.blocks << BLOCK_SHIFT) - req->off)
 		return -EINVAL;
 	first = index_chunk_at(lz->conf.ix, req->space, (uint32_t)(req->off >> BLOCK_SHIFT));
-	last = index_chunk_at(lz->conf.ix, req->space, (uint32_t)((req->off + req->len - 1) >> BLOCK_SHIFT));
+	last = index_chunk_at(
+		lz->conf.ix, req->space, (uint32_t)((req->off + req->len - 1) >> BLOCK_SHIFT));
 	for (uint32_t c = first; c <= last; c++)
 		if (!copy_here(lz, c, req))
 			missing[n++] = c;
@@ -625,7 +652,7 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 		r = wait_for(lz, missing[i], req);
 	if (r && !req->error)
 		req->error = r;
-	idle = !--req->left;	// nothing was queued
+	idle = !--req->left; // nothing was queued
 	pthread_mutex_unlock(&lz->lock);
 	return idle ? r : 0;
 }
@@ -651,7 +678,9 @@ static void wait_done(struct lazy_req *req, int error)
 
 int lazy_read_wait(struct lazy *lz, uint32_t space, uint64_t off, void *buf, uint32_t len)
 {
-	struct wait w = { .req = { .space = space, .off = off, .len = len, .buf = buf, .done = wait_done } };
+	struct wait w = {
+		.req = { .space = space, .off = off, .len = len, .buf = buf, .done = wait_done }
+	};
 	int r = 0;
 
 	pthread_mutex_init(&w.lock, NULL);
@@ -682,7 +711,8 @@ ssize_t lazy_pread(struct lazy *lz, uint32_t node, void *buf, size_t n, uint64_t
 	n = (size_t)MIN((uint64_t)n, a.size - off);
 	while (got < n) {
 		uint32_t part = (uint32_t)MIN(n - got, (size_t)LAZY_READ_MAX);
-		int r = lazy_read_wait(lz, a.space, ((uint64_t)a.block << BLOCK_SHIFT) + off + got, (uint8_t *)buf + got, part);
+		int r = lazy_read_wait(lz, a.space, ((uint64_t)a.block << BLOCK_SHIFT) + off + got,
+			(uint8_t *)buf + got, part);
 
 		if (r)
 			return r;
@@ -708,7 +738,7 @@ int lazy_fetch_all(struct lazy *lz, void (*progress)(void *, uint64_t), void *ar
 		index_chunk(lz->conf.ix, i, &c);
 		if (c.codec == CODEC_ZERO || lz->state[i] == ST_OK)
 			continue;
-		if (lz->state[i] == ST_NONE)	// else a reader's flight brings it
+		if (lz->state[i] == ST_NONE) // else a reader's flight brings it
 			r = queue_put(&lz->fill, i);
 		lz->awaited[i] = !r;
 		lz->fill_left += !r;
@@ -754,7 +784,8 @@ static int start_threads(struct lazy *lz)
 	unsigned threads = lz->conf.threads ? lz->conf.threads : THREADS;
 
 	lz->workers = xcalloc(threads + 2, sizeof *lz->workers);
-	while (lz->n_workers < threads && !pthread_create(&lz->workers[lz->n_workers], NULL, work_any, lz))
+	while (lz->n_workers < threads &&
+		!pthread_create(&lz->workers[lz->n_workers], NULL, work_any, lz))
 		lz->n_workers++;
 	if (!lz->n_workers)
 		return warn_errno(-EAGAIN, "start a thread");

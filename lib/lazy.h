@@ -1,8 +1,9 @@
-// lazy.h - the demand engine: blocks that are asked for are fetched, checked, decoded, kept and handed out
+// lazy.h - the demand engine: blocks that are asked for are fetched, checked, decoded, kept and
+// handed out
 //
-// One flight per chunk whoever waits. Every chunk is checked against its sha256 before its first use in the life of
-// this process, whether it came over the network or from the store's disk. When the cache cannot be written (disk full), readers
-// are served from memory all the same.
+// One flight per chunk whoever waits. Every chunk is checked against its sha256 before its first
+// use in the life of this process, whether it came over the network or from the store's disk. When
+// the cache cannot be written (disk full), readers are served from memory all the same.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef LAZY_H
 #define LAZY_H
@@ -13,15 +14,16 @@
 struct lazy;
 struct store;
 
-#define LAZY_READ_MAX (1u << 20)	// bytes of one request
+#define LAZY_READ_MAX (1u << 20) // bytes of one request
 
 // A read of data-space bytes. The caller owns the struct and buf until done is called.
 struct lazy_req {
 	uint32_t space;
-	uint64_t off;		// bytes from the start of the space
-	uint32_t len;		// 1..LAZY_READ_MAX, within the space
+	uint64_t off; // bytes from the start of the space
+	uint32_t len; // 1..LAZY_READ_MAX, within the space
 	void *buf;
-	void (*done)(struct lazy_req *req, int error);	// 0 or -errno; runs on an engine thread, must not block
+	void (*done)(struct lazy_req *req,
+		int error); // 0 or -errno; runs on an engine thread, must not block
 	// the engine's own
 	uint64_t deadline;
 	uint32_t left;
@@ -29,33 +31,39 @@ struct lazy_req {
 	bool hurried;
 };
 
-// 1 = all bytes are in buf now (done is not called and will not be); 0 = under way, done will be called exactly once,
-// perhaps before this returns; -errno = refused (done is not called). Never waits for the network.
+// 1 = all bytes are in buf now (done is not called and will not be); 0 = under way, done will be
+// called exactly once, perhaps before this returns; -errno = refused (done is not called). Never
+// waits for the network.
 int lazy_read(struct lazy *lz, struct lazy_req *req) must_check;
 // The same, waiting. 0 or -errno.
-int lazy_read_wait(struct lazy *lz, uint32_t space, uint64_t off, void *buf, uint32_t len) must_check;
-// Bytes of a regular file (any size, any offset): returns the count (short only at the end of file), or -errno. Waits.
+int lazy_read_wait(
+	struct lazy *lz, uint32_t space, uint64_t off, void *buf, uint32_t len) must_check;
+// Bytes of a regular file (any size, any offset): returns the count (short only at the end of
+// file), or -errno. Waits.
 ssize_t lazy_pread(struct lazy *lz, uint32_t node, void *buf, size_t n, uint64_t off) must_check;
 
-// Starts the engine over an index. store: where blocks are kept. repo + data: where they come from; data[] are the descriptors of the
-// spaces' blobs, in order of the spaces that have one; repo = NULL: nothing can be fetched. All are borrowed until lazy_close. -errno logged.
+// Starts the engine over an index. store: where blocks are kept. repo + data: where they come from;
+// data[] are the descriptors of the spaces' blobs, in order of the spaces that have one; repo =
+// NULL: nothing can be fetched. All are borrowed until lazy_close. -errno logged.
 struct lazy_conf {
 	const struct index *ix;
 	struct store *store;
 	struct repo *repo;
 	const struct desc *data;
-	unsigned threads;	// that fetch; 0 = 4
-	// How long a read may wait for the registry, which is asked again meanwhile; then it fails with -ETIMEDOUT. UINT64_MAX: for ever;
-	// 0: until the first attempt has failed.
+	unsigned threads; // that fetch; 0 = 4
+	// How long a read may wait for the registry, which is asked again meanwhile; then it fails
+	// with -ETIMEDOUT. UINT64_MAX: for ever; 0: until the first attempt has failed.
 	uint64_t deadline_ns;
 };
 int lazy_open(const struct lazy_conf *conf, struct lazy **ret) must_check;
 // Requests that have not been begun fail with -ECANCELED; those under way are waited for.
 void lazy_close(struct lazy *lz);
 
-// Fetches (and checks) everything that is not here yet; returns when all is here, or the first error. progress (or NULL) is called
-// from engine threads with the compressed bytes of each chunk that has arrived or was found.
-int lazy_fetch_all(struct lazy *lz, void (*progress)(void *arg, uint64_t bytes), void *arg) must_check;
+// Fetches (and checks) everything that is not here yet; returns when all is here, or the first
+// error. progress (or NULL) is called from engine threads with the compressed bytes of each chunk
+// that has arrived or was found.
+int lazy_fetch_all(
+	struct lazy *lz, void (*progress)(void *arg, uint64_t bytes), void *arg) must_check;
 
 // A local-only chunk was found damaged: nothing but a new pull can mend it.
 bool lazy_damaged(const struct lazy *lz);

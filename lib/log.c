@@ -11,8 +11,8 @@ void log_set_name(const char *name)
 }
 
 // One write per message, so that the lines of several threads and processes do not mix.
-__attribute__((format(printf, 3, 0)))
-static void emit(const char *prefix, int err, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void emit(
+	const char *prefix, int err, const char *fmt, va_list ap)
 {
 	char line[2048];
 	int e = errno;
@@ -79,7 +79,11 @@ void debug(const char *fmt, ...)
 // Length of the UTF-8 sequence at s (1..4) when it is well formed and printable, else 0.
 static size_t utf8_ok(const unsigned char *s, size_t n)
 {
-	size_t len = *s < 0x80 ? 1 : *s >= 0xc2 && *s < 0xe0 ? 2 : (*s & 0xf0) == 0xe0 ? 3 : *s >= 0xf0 && *s < 0xf5 ? 4 : 0;
+	size_t len = *s < 0x80		  ? 1
+		: *s >= 0xc2 && *s < 0xe0 ? 2
+		: (*s & 0xf0) == 0xe0	  ? 3
+		: *s >= 0xf0 && *s < 0xf5 ? 4
+					  : 0;
 
 	if (!len || len > n || *s < 0x20 || *s == 0x7f || *s == '\\' || *s == '\'')
 		return 0;
@@ -87,8 +91,9 @@ static size_t utf8_ok(const unsigned char *s, size_t n)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
 	// C1 controls, surrogates, overlong forms
-	if ((len == 2 && *s == 0xc2 && s[1] < 0xa0) || (*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] > 0x9f) ||
-	    (*s == 0xf0 && s[1] < 0x90) || (*s == 0xf4 && s[1] > 0x8f))
+	if ((len == 2 && *s == 0xc2 && s[1] < 0xa0) || (*s == 0xe0 && s[1] < 0xa0) ||
+		(*s == 0xed && s[1] > 0x9f) || (*s == 0xf0 && s[1] < 0x90) ||
+		(*s == 0xf4 && s[1] > 0x8f))
 		return 0;
 	return len;
 }

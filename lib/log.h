@@ -5,18 +5,24 @@
 
 #include "base.h"
 
-enum log_level { LOG_QUIET, LOG_WARN, LOG_INFO, LOG_DEBUG };	// default LOG_WARN; -v INFO; --debug DEBUG
+enum log_level {
+	LOG_QUIET,
+	LOG_WARN,
+	LOG_INFO,
+	LOG_DEBUG
+}; // default LOG_WARN; -v INFO; --debug DEBUG
 extern enum log_level log_level;
 
-// Logs "fcpull: MESSAGE: strerror(-r)" and returns r (negative errno), so that the place that knows the
-// name reports and returns in one expression. For -EBADMSG (corrupt or hostile data), -EPROTO (registry
-// nonsense) and -ECANCELED the message is complete by itself and no strerror follows.
+// Logs "fcpull: MESSAGE: strerror(-r)" and returns r (negative errno), so that the place that knows
+// the name reports and returns in one expression. For -EBADMSG (corrupt or hostile data), -EPROTO
+// (registry nonsense) and -ECANCELED the message is complete by itself and no strerror follows.
 int warn_errno(int r, const char *fmt, ...) printf_like(2, 3);
 void warn(const char *fmt, ...) printf_like(1, 2);
-void info(const char *fmt, ...) printf_like(1, 2);	// -v
-void debug(const char *fmt, ...) printf_like(1, 2);	// --debug; never a secret, never a signed query string
-// For untrusted text in messages: control bytes, ESC, non-UTF-8 and quotes escaped as \xNN, cut at 200 bytes.
-// Returns one of 8 rotating thread-local buffers.
+void info(const char *fmt, ...) printf_like(1, 2); // -v
+void debug(const char *fmt, ...)
+	printf_like(1, 2); // --debug; never a secret, never a signed query string
+// For untrusted text in messages: control bytes, ESC, non-UTF-8 and quotes escaped as \xNN, cut at
+// 200 bytes. Returns one of 8 rotating thread-local buffers.
 const char *log_quote_n(const char *s, size_t n);
 const char *log_quote(const char *s);
 // From now on messages carry this in place of "fcpull" (the applet's name).

@@ -21,7 +21,7 @@
 
 struct mnt_param {
 	const char *key;
-	const char *value;	// NULL: a flag
+	const char *value; // NULL: a flag
 };
 
 // 0 when the kernel has what this module needs, else -ENOSYS, said with the version.
@@ -29,7 +29,8 @@ int mnt_supported(void) must_check;
 
 // A new, detached file system with the parameters up to {0} and MOUNT_ATTR_* flags. -errno; the
 // kernel's own words are logged at -v only, as some callers can do without.
-int mnt_new(const char *type, const struct mnt_param *params, unsigned attrs, int *ret_fd) must_check;
+int mnt_new(
+	const char *type, const struct mnt_param *params, unsigned attrs, int *ret_fd) must_check;
 // A detached copy (bind mount) of what is at dirfd/path, with the mounts beneath it when recursive;
 // the path "" is dirfd itself.
 int mnt_clone(int dirfd, const char *path, bool recursive, int *ret_fd) must_check;
@@ -56,7 +57,7 @@ int mnt_pivot(int root) must_check;
 // ---- calls without a wrapper in every C library we build with; -errno ----
 int sys_close_range(unsigned first, unsigned last, unsigned flags);
 int sys_pidfd_send_signal(int pidfd, int sig);
-int sys_setns_self(int ns_type);	// setns to this process's own namespace, by a pidfd
+int sys_setns_self(int ns_type); // setns to this process's own namespace, by a pidfd
 // fork with namespace flags; *ret_pidfd (may be NULL) as CLONE_PIDFD gives it. 0 in the child.
 pid_t sys_clone(uint64_t flags, int *ret_pidfd);
 

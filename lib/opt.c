@@ -47,7 +47,8 @@ static int parse_u64(const char *s, bool suffix, uint64_t *ret)
 	const char *p = s;
 
 	for (; *p >= '0' && *p <= '9'; p++) {
-		if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (unsigned)(*p - '0'), &v))
+		if (__builtin_mul_overflow(v, 10u, &v) ||
+			__builtin_add_overflow(v, (unsigned)(*p - '0'), &v))
 			return -ERANGE;
 	}
 	if (p == s)
@@ -122,7 +123,8 @@ static int take_long(const struct applet *a, int argc, char **argv, int *i)
 		if (eq && strcmp(eq, "=true") && strcmp(eq, "=false"))
 			return usage(a, "no value is taken by option", argv[*i]);
 		if (eq && !strcmp(eq, "=false"))
-			return o->set == opt_flag ? opt_unflag(o, NULL) : usage(a, "cannot be false: option", argv[*i]);
+			return o->set == opt_flag ? opt_unflag(o, NULL)
+						  : usage(a, "cannot be false: option", argv[*i]);
 		return o->set(o, NULL);
 	}
 	if (eq)
@@ -165,7 +167,8 @@ static bool debug_wanted, quiet_wanted, version_wanted;
 
 const struct opt opt_common[] = {
 	{ 'v', "verbose", NULL, "say what is done", opt_count, &verbosity, false },
-	{ 0, "debug", NULL, "say everything, each request included", opt_flag, &debug_wanted, false },
+	{ 0, "debug", NULL, "say everything, each request included", opt_flag, &debug_wanted,
+		false },
 	{ 'q', "quiet", NULL, "errors only, no progress", opt_flag, &quiet_wanted, false },
 	{ 'h', "help", NULL, "this text", opt_flag, &help_wanted, false },
 	{ 0, "version", NULL, "the version", opt_flag, &version_wanted, true },
@@ -187,7 +190,8 @@ int opt_parse(const struct applet *a, int argc, char **argv, int *ret_argc)
 			i++;
 			break;
 		} else {
-			r = s[1] == '-' ? take_long(a, argc, argv, &i) : take_brief(a, argc, argv, &i);
+			r = s[1] == '-' ? take_long(a, argc, argv, &i)
+					: take_brief(a, argc, argv, &i);
 		}
 	}
 	if (r)

@@ -10,15 +10,17 @@ struct opt;
 typedef int opt_set(const struct opt *o, const char *value);
 
 struct opt {
-	char brief;		// short letter, or 0
-	const char *name;	// long name, without dashes
-	const char *arg;	// argument's name for help, or NULL: a flag. "[X" = optional (--name=X only)
-	const char *help;	// one line
+	char brief;	  // short letter, or 0
+	const char *name; // long name, without dashes
+	const char
+		*arg; // argument's name for help, or NULL: a flag. "[X" = optional (--name=X only)
+	const char *help; // one line
 	opt_set *set;
-	void *to;		// where the setter stores
-	bool hidden;		// accepted, not shown
+	void *to;    // where the setter stores
+	bool hidden; // accepted, not shown
 };
-// Setters. Flag: bool to true. str: const char * borrowed from argv. list: struct opt_list, repeated.
+// Setters. Flag: bool to true. str: const char * borrowed from argv. list: struct opt_list,
+// repeated.
 opt_set opt_flag, opt_unflag, opt_str, opt_u64, opt_size, opt_list_add, opt_count;
 
 struct opt_list {
@@ -30,17 +32,18 @@ struct applet {
 	const char *name;
 	const char *args;	// "[-p] REF DIR"
 	const char *line;	// what it does, one line
-	const struct opt *opts;	// ends with {0}; the common options are added by the parser
+	const struct opt *opts; // ends with {0}; the common options are added by the parser
 	const char *help;	// more text and examples, or NULL
-	int (*main)(int argc, char **argv);	// operands only; returns the exit code
-	bool stop_at_operand;	// options end at the first operand (run)
-	int usage_code;		// exit code of a usage error; 0 = 2
+	int (*main)(int argc, char **argv); // operands only; returns the exit code
+	bool stop_at_operand;		    // options end at the first operand (run)
+	int usage_code;			    // exit code of a usage error; 0 = 2
 };
 
 // The options that every verb has (-v -q --debug -h --version, --root).
-extern bool opt_quiet;	// -q: no progress
+extern bool opt_quiet; // -q: no progress
 extern const struct opt opt_common[];
-// Parses argv[1..]; leaves operands in argv[0..*ret_argc). 0; 1 = help was printed, exit 0; -EINVAL = usage error, said.
+// Parses argv[1..]; leaves operands in argv[0..*ret_argc). 0; 1 = help was printed, exit 0; -EINVAL
+// = usage error, said.
 int opt_parse(const struct applet *a, int argc, char **argv, int *ret_argc) must_check;
 void opt_help(const struct applet *a, FILE *to);
 

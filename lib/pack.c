@@ -1,8 +1,9 @@
 // pack.c - lays a layer out as a data space, compresses its chunks on all cores, in order
 //
-// Threads: pack_run starts conf.threads workers. Chunk i is handled in slot i % slots: a worker takes the next number, waits until
-// its slot is free, reads, hashes and compresses; the caller's thread takes the slots in order and writes. `lock` guards next,
-// written, failed and each slot's done; a slot belongs to its worker until it is done, then to the writer until it is written.
+// Threads: pack_run starts conf.threads workers. Chunk i is handled in slot i % slots: a worker
+// takes the next number, waits until its slot is free, reads, hashes and compresses; the caller's
+// thread takes the slots in order and writes. `lock` guards next, written, failed and each slot's
+// done; a slot belongs to its worker until it is done, then to the writer until it is written.
 // SPDX-License-Identifier: Apache-2.0
 #include "pack.h"
 
@@ -17,7 +18,7 @@ struct segment {
 	uint32_t spool, blocks;
 };
 
-struct plan {			// of one chunk
+struct plan { // of one chunk
 	uint32_t first_segment;
 	uint32_t blocks;
 };
@@ -25,7 +26,7 @@ struct plan {			// of one chunk
 struct slot {
 	bool done;
 	uint8_t *plain, *packed;
-	const uint8_t *out;	// which of the two goes into the blob
+	const uint8_t *out; // which of the two goes into the blob
 	struct fmt_chunk chunk;
 	int error;
 };
@@ -33,7 +34,7 @@ struct slot {
 struct pack {
 	struct pack_conf conf;
 	uint32_t space, blocks;
-	bool open;			// the last chunk may take another small file
+	bool open; // the last chunk may take another small file
 	struct segment *segments;
 	size_t n_segments, cap_segments;
 	struct plan *plans;
@@ -140,21 +141,23 @@ static size_t packed_bound(const struct pack_conf *c)
 }
 
 // Compressed length, or 0 when the plain bytes are not longer.
-static size_t compress(const struct pack_conf *c, ZSTD_CCtx *z, const uint8_t *in, size_t n, uint8_t *out, size_t cap)
+static size_t compress(const struct pack_conf *c, ZSTD_CCtx *z, const uint8_t *in, size_t n,
+	uint8_t *out, size_t cap)
 {
 	size_t r;
 
 	switch (c->codec) {
 	case CODEC_LZ4:
-		r = (size_t)(c->level ? LZ4_compress_HC((const char *)in, (char *)out, (int)n, (int)cap, c->level)
-				      : LZ4_compress_default((const char *)in, (char *)out, (int)n, (int)cap));
+		r = (size_t)(c->level ? LZ4_compress_HC((const char *)in, (char *)out, (int)n,
+						(int)cap, c->level)
+				      : LZ4_compress_default(
+						(const char *)in, (char *)out, (int)n, (int)cap));
 		break;
 	case CODEC_ZSTD:
 		r = ZSTD_compressCCtx(z, out, cap, in, n, c->level);
 		r = ZSTD_isError(r) ? 0 : r;
 		break;
-	default:
-		r = 0;
+	default: r = 0;
 	}
 	// a gain below 1/16 is not worth decoding for
 	return r && r < n - n / 16 ? r : 0;
@@ -214,12 +217,10 @@ int chunk_decode(enum codec codec, const void *in, size_t clen, void *out, size_
 		memcpy(out, in, plain);
 		return 0;
 	case CODEC_LZ4:
-		return LZ4_decompress_safe(in, out, (int)clen, (int)plain) == (int)plain ? 0 : -EBADMSG;
-	case CODEC_ZSTD:
-		return decode_zstd(in, clen, out, plain);
-	case CODEC_ZERO:
-		memset(out, 0, plain);
-		return 0;
+		return LZ4_decompress_safe(in, out, (int)clen, (int)plain) == (int)plain ? 0
+											 : -EBADMSG;
+	case CODEC_ZSTD: return decode_zstd(in, clen, out, plain);
+	case CODEC_ZERO: memset(out, 0, plain); return 0;
 	}
 	return -EBADMSG;
 }
@@ -243,8 +244,8 @@ static int read_plan(const struct pack *p, const struct plan *pl, uint8_t *out)
 		// neighbours in the spool are read at once
 		while (at + n < pl->blocks && p->segments[seg].spool == s->spool + n)
 			n += p->segments[seg++].blocks;
-		r = pread_full(p->spool, out + ((size_t)at << BLOCK_SHIFT), (size_t)n << BLOCK_SHIFT,
-			       (uint64_t)s->spool << BLOCK_SHIFT);
+		r = pread_full(p->spool, out + ((size_t)at << BLOCK_SHIFT),
+			(size_t)n << BLOCK_SHIFT, (uint64_t)s->spool << BLOCK_SHIFT);
 		if (r)
 			return warn_errno(r, "read back the decoded layer");
 		at += n;

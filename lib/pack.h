@@ -1,4 +1,5 @@
-// pack.h - blocks of a layer's spool, laid out as a data space, cut into chunks, compressed on all cores
+// pack.h - blocks of a layer's spool, laid out as a data space, cut into chunks, compressed on all
+// cores
 // SPDX-License-Identifier: Apache-2.0
 #ifndef PACK_H
 #define PACK_H
@@ -9,8 +10,8 @@
 
 struct pack_conf {
 	enum codec codec;
-	int level;			// of the codec; LZ4: 0 = fast, 1..12 = LZ4-HC
-	uint32_t chunk_blocks;		// power of two, 1..FMT_CHUNK_BLOCKS_MAX
+	int level;	       // of the codec; LZ4: 0 = fast, 1..12 = LZ4-HC
+	uint32_t chunk_blocks; // power of two, 1..FMT_CHUNK_BLOCKS_MAX
 	unsigned threads;
 };
 
@@ -18,14 +19,16 @@ struct pack;
 // An empty data space number `space`.
 struct pack *pack_new(const struct pack_conf *conf, uint32_t space);
 void pack_free(struct pack *p);
-// Places a content at the end of the space (sets c->block) unless it is placed already or belongs to another space. A content of a
-// chunk or more gets chunks of its own, so that equal big files give equal chunks; smaller ones share, none straddles two. 0, or
+// Places a content at the end of the space (sets c->block) unless it is placed already or belongs
+// to another space. A content of a chunk or more gets chunks of its own, so that equal big files
+// give equal chunks; smaller ones share, none straddles two. 0, or
 // -EFBIG: the space is full (2^32 blocks).
 int pack_place(struct pack *p, struct content *c) must_check;
 // The space is the spool itself, `blocks` long, cut evenly: what a plain pull leaves on the host.
 void pack_as_is(struct pack *p, uint32_t blocks);
-// Reads, hashes and compresses all chunks. With out_fd >= 0 the data blob is written there; else (plain pull) only digests are made.
-// Result does not depend on the number of threads. -errno logged.
+// Reads, hashes and compresses all chunks. With out_fd >= 0 the data blob is written there; else
+// (plain pull) only digests are made. Result does not depend on the number of threads. -errno
+// logged.
 int pack_run(struct pack *p, int spool_fd, int out_fd) must_check;
 
 // After pack_run.
@@ -33,7 +36,8 @@ uint32_t pack_blocks(const struct pack *p);
 const struct fmt_chunk *pack_chunks(const struct pack *p, uint32_t *ret_n);
 void pack_blob(const struct pack *p, struct digest *ret_digest, uint64_t *ret_size);
 
-// One chunk's plain bytes from its stored form: exactly `plain` bytes, or -EBADMSG (silent). CODEC_ZERO takes no input.
+// One chunk's plain bytes from its stored form: exactly `plain` bytes, or -EBADMSG (silent).
+// CODEC_ZERO takes no input.
 int chunk_decode(enum codec codec, const void *in, size_t clen, void *out, size_t plain) must_check;
 
 #endif

@@ -14,9 +14,9 @@
 
 struct passwd_user {
 	uint32_t uid, gid;
-	uint32_t groups[PASSWD_MAX_GROUPS];	// supplementary, gid first
+	uint32_t groups[PASSWD_MAX_GROUPS]; // supplementary, gid first
 	size_t n_groups;
-	char home[1024];			// "/" when unknown
+	char home[1024]; // "/" when unknown
 };
 
 // The rules are docker's: "" is user 0; a name, else a number, is looked up in passwd; a number

@@ -8,13 +8,17 @@
 #include "progress.h"
 
 // Reads one layer into the file `spool`; appends its space and chunks to parts.
-static int read_layer(struct image *img, uint32_t i, int spool, unsigned threads, struct index_parts *parts)
+static int read_layer(
+	struct image *img, uint32_t i, int spool, unsigned threads, struct index_parts *parts)
 {
 	const struct image_layer *l = &img->layers[i];
 	struct pack_conf conf = { .codec = CODEC_STORED, .chunk_blocks = 32, .threads = threads };
 	char name[DIGEST_STR_LEN];
-	struct ingest in = { .tree = parts->tree, .space = i, .spool = spool, .diff_id = &l->diff_id,
-			     .name = digest_str(&l->desc.digest, name) };
+	struct ingest in = { .tree = parts->tree,
+		.space = i,
+		.spool = spool,
+		.diff_id = &l->diff_id,
+		.name = digest_str(&l->desc.digest, name) };
 	struct stream *blob;
 	struct pack *p;
 	int r = repo_open_blob(img->repo, &l->desc, 0, &blob);
@@ -47,7 +51,8 @@ static void place_contents(struct tree *t)
 		tree_content(t, i)->block = tree_content(t, i)->spool;
 }
 
-static int read_layers(struct image *img, const int *spools, unsigned threads, struct index_parts *parts)
+static int read_layers(
+	struct image *img, const int *spools, unsigned threads, struct index_parts *parts)
 {
 	int r = 0;
 
@@ -56,7 +61,7 @@ static int read_layers(struct image *img, const int *spools, unsigned threads, s
 		struct progress *p;
 
 		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, img->n_layers,
-			 digest_hex(&img->layers[i].desc.digest, hex));
+			digest_hex(&img->layers[i].desc.digest, hex));
 		p = progress_start(what, img->layers[i].desc.size);
 		r = read_layer(img, i, spools[i], threads, parts);
 		if (!r)
@@ -68,7 +73,9 @@ static int read_layers(struct image *img, const int *spools, unsigned threads, s
 
 int plain_read(struct image *img, const int *spools, unsigned threads, struct index **ret)
 {
-	struct index_parts parts = { .original = img->man.digest, .config = img->config_desc.digest, .n_spaces = img->n_layers };
+	struct index_parts parts = { .original = img->man.digest,
+		.config = img->config_desc.digest,
+		.n_spaces = img->n_layers };
 	int r;
 
 	parts.tree = tree_new();

@@ -1,4 +1,5 @@
-// plain.h - an original pulled whole: every layer read once, into the same tree and data spaces that an accelerated image has
+// plain.h - an original pulled whole: every layer read once, into the same tree and data spaces
+// that an accelerated image has
 // SPDX-License-Identifier: Apache-2.0
 #ifndef PLAIN_H
 #define PLAIN_H
@@ -7,11 +8,13 @@
 #include "index.h"
 #include "store.h"
 
-// Downloads and verifies all layers of img's original. The index made is kept in the store and handed out. -errno logged; then
-// nothing of it is left.
+// Downloads and verifies all layers of img's original. The index made is kept in the store and
+// handed out. -errno logged; then nothing of it is left.
 int plain_pull(struct store *s, struct image *img, unsigned threads, struct index **ret) must_check;
 
-// The same without a store: blocks of layer i go to spools[i] (img->n_layers open, empty files). What `check` compares with.
-int plain_read(struct image *img, const int *spools, unsigned threads, struct index **ret) must_check;
+// The same without a store: blocks of layer i go to spools[i] (img->n_layers open, empty files).
+// What `check` compares with.
+int plain_read(
+	struct image *img, const int *spools, unsigned threads, struct index **ret) must_check;
 
 #endif

@@ -6,29 +6,30 @@
 
 #include "opt.h"
 
-#define REDRAW_NS 100000000ull		// tty: 10 times a second
-#define REPEAT_NS 10000000000ull	// else: every 10 s
+#define REDRAW_NS 100000000ull	 // tty: 10 times a second
+#define REPEAT_NS 10000000000ull // else: every 10 s
 
 struct progress {
 	char *what;
 	uint64_t total, done;
 	uint64_t started, said;
 	bool tty;
-	pthread_mutex_t lock;	// guards done and said
+	pthread_mutex_t lock; // guards done and said
 };
 
 static void say(struct progress *p, const char *how)
 {
 	uint64_t ns = now_ns() - p->started;
 	char done[16], total[16], rate[16], line[256];
-	int n = snprintf(line, sizeof line, "%s%s: %s", p->tty ? "\r" : "", p->what, human_size(p->done, done));
+	int n = snprintf(line, sizeof line, "%s%s: %s", p->tty ? "\r" : "", p->what,
+		human_size(p->done, done));
 
 	if (p->total && !how)
-		n += snprintf(line + n, sizeof line - (size_t)n, " of %s, %u %%", human_size(p->total, total),
-			      (unsigned)(p->done * 100 / p->total));
+		n += snprintf(line + n, sizeof line - (size_t)n, " of %s, %u %%",
+			human_size(p->total, total), (unsigned)(p->done * 100 / p->total));
 	if (ns > 1000000)
 		n += snprintf(line + n, sizeof line - (size_t)n, ", %s/s",
-			      human_size((uint64_t)((double)p->done * 1e9 / (double)ns), rate));
+			human_size((uint64_t)((double)p->done * 1e9 / (double)ns), rate));
 	if (how)
 		n += snprintf(line + n, sizeof line - (size_t)n, ", %s", how);
 	fprintf(stderr, "%s%s%s", line, p->tty ? "\033[K" : "", how || !p->tty ? "\n" : "");

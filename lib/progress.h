@@ -1,7 +1,7 @@
 // progress.h - how far a long operation is, on standard error
 //
-// On a terminal one line is redrawn, at most ten times a second; elsewhere a line is printed at the start, at the end and every ten
-// seconds between. Nothing with -q. Any thread may add.
+// On a terminal one line is redrawn, at most ten times a second; elsewhere a line is printed at the
+// start, at the end and every ten seconds between. Nothing with -q. Any thread may add.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef PROGRESS_H
 #define PROGRESS_H

@@ -73,12 +73,12 @@ static int settle_type(
 	return 0;
 }
 
-// A member whose name is a known one but for the case: to programs in Go, whose parser does not mind the
-// case, the document says something else than to us (GHSA-5j5w-g665-5m35's class).
+// A member whose name is a known one but for the case: to programs in Go, whose parser does not
+// mind the case, the document says something else than to us (GHSA-5j5w-g665-5m35's class).
 static int check_keys(yyjson_val *root, const char *what)
 {
-	static const char *const known[] = { "schemaVersion", "mediaType", "artifactType", "config", "layers",
-		"manifests", "subject", "annotations" };
+	static const char *const known[] = { "schemaVersion", "mediaType", "artifactType", "config",
+		"layers", "manifests", "subject", "annotations" };
 	yyjson_obj_iter it = yyjson_obj_iter_with(root);
 
 	for (yyjson_val *key; (key = yyjson_obj_iter_next(&it));) {
@@ -86,7 +86,8 @@ static int check_keys(yyjson_val *root, const char *what)
 
 		for (size_t i = 0; name && i < ARRAY_LEN(known); i++)
 			if (strcasecmp(name, known[i]) == 0 && strcmp(name, known[i]) != 0)
-				return warn_errno(-EBADMSG, "%s: the manifest has a member %s, which is not %s", what,
+				return warn_errno(-EBADMSG,
+					"%s: the manifest has a member %s, which is not %s", what,
 					log_quote(name), known[i]);
 	}
 	return 0;

@@ -35,7 +35,7 @@ struct manifest { // raw bytes exactly as stored
 	size_t len;
 	char media_type[128]; // the body's mediaType, else Content-Type / descriptor, else a guess
 	struct digest digest; // computed here
-	char *ref_name; // layout: the name that index.json gives it, or NULL
+	char *ref_name;	      // layout: the name that index.json gives it, or NULL
 };
 void manifest_fini(struct manifest *m);
 // The edge for manifests: m's bytes are JSON, an image manifest or an index and not both
@@ -95,8 +95,8 @@ static inline int repo_has_blob(struct repo *r, const struct desc *d)
 }
 // Stores size bytes of fd from its offset 0 (fd's own file offset is not used), HEAD first; with
 // mount_from (a repository name of the same registry, or NULL) tries a cross-repository mount.
-// Returns 1 when it was there or mounted already, 0 when sent. fd = -1: nothing is sent, 0 says that
-// it would have to be.
+// Returns 1 when it was there or mounted already, 0 when sent. fd = -1: nothing is sent, 0 says
+// that it would have to be.
 static inline int repo_put_blob(
 	struct repo *r, const struct desc *d, int fd, const char *mount_from)
 {

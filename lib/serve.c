@@ -1,9 +1,11 @@
 // serve.c - an image as a mounted file system
 //
-// What is mounted is a file system of one holder and worker per image, store and way to reach the registry. Nobody counts users: the
-// kernel does. The first mount is handed out and none is kept, so the file system ends with its last user, the worker by
-// ENODEV, and the holder after it. A later user gets a copy (bind mount) of some user's mount, found in /proc, in
-// whatever mount namespace it is. Starting is serialised by the lock on the state file, which the new holder inherits.
+// What is mounted is a file system of one holder and worker per image, store and way to reach the
+// registry. Nobody counts users: the kernel does. The first mount is handed out and none is kept,
+// so the file system ends with its last user, the worker by ENODEV, and the holder after it. A
+// later user gets a copy (bind mount) of some user's mount, found in /proc, in whatever mount
+// namespace it is. Starting is serialised by the lock on the state file, which the new holder
+// inherits.
 // SPDX-License-Identifier: Apache-2.0
 #include "serve.h"
 
@@ -25,9 +27,9 @@
 #include "state.h"
 
 #define ASK_MS 5000
-#define WAIT_MS 3000	// for the processes to end after the unmount
-#define START_MS 60000	// for another starter
-#define PAIRS_MAX 100	// of one image that cannot be shared
+#define WAIT_MS 3000   // for the processes to end after the unmount
+#define START_MS 60000 // for another starter
+#define PAIRS_MAX 100  // of one image that cannot be shared
 #define NS_PER_SEC 1000000000ull
 
 // ---- options ----
@@ -47,7 +49,8 @@ int serve_parse_loss(const char *text, uint64_t *ret_ns)
 		return 0;
 	}
 	if (!(wait || fail) || *n || s > 1000000) {
-		warn("--on-network-loss is wait[:SECONDS], wait:forever or fail[:SECONDS], not %s", log_quote(text));
+		warn("--on-network-loss is wait[:SECONDS], wait:forever or fail[:SECONDS], not %s",
+			log_quote(text));
 		return -EINVAL;
 	}
 	// one attempt is always made
@@ -57,7 +60,8 @@ int serve_parse_loss(const char *text, uint64_t *ret_ns)
 
 // ---- what the workers must know ----
 
-// The credentials that are found now, as the text of an authfile: a later worker may have neither the file nor the environment.
+// The credentials that are found now, as the text of an authfile: a later worker may have neither
+// the file nor the environment.
 static void find_authfile(const struct ref *ref, const struct net_opts *net, struct buf *out)
 {
 	enum log_level level = log_level;
@@ -116,13 +120,20 @@ static int seal(const struct buf *b, int *ret_fd)
 
 static int make_about(const struct host_image *h, const struct serve_conf *conf, int *ret_fd)
 {
-	cleanup_free char *reference = NULL, *store = realpath(h->store->path, NULL), *cacert = NULL;
+	cleanup_free char *reference = NULL, *store = realpath(h->store->path, NULL),
+			  *cacert = NULL;
 	cleanup_buf struct buf auth = { 0 }, text = { 0 };
 	const struct net_opts *net = conf->net;
 	struct about a = {
-		.store = store, .index = h->index, .accelerated = !strcmp(h->form, "accelerated"),
-		.driver = conf->driver, .deadline_ns = conf->deadline_ns, .plain_http = net->plain_http, .retries = net->retries,
-		.log_level = log_level, .no_resend = getenv("FCPULL_TEST_NO_RESEND"),
+		.store = store,
+		.index = h->index,
+		.accelerated = !strcmp(h->form, "accelerated"),
+		.driver = conf->driver,
+		.deadline_ns = conf->deadline_ns,
+		.plain_http = net->plain_http,
+		.retries = net->retries,
+		.log_level = log_level,
+		.no_resend = getenv("FCPULL_TEST_NO_RESEND"),
 	};
 	struct ref ref;
 	size_t n;
@@ -158,12 +169,21 @@ struct start {
 
 static void exec_holder(const struct start *s)
 {
-	static const char *const keep[] = { "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy",
-					    "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE" };
-	const int from[] = { [HOLD_FUSE] = s->fuse, [HOLD_ABOUT] = s->about, [HOLD_EXE] = s->exe, [HOLD_DIR] = s->dir,
-			     [HOLD_STATE] = s->state, [HOLD_LISTEN] = s->listen, [HOLD_LOG] = s->log, [HOLD_READY] = s->ready[1] };
-	cleanup_free char *name = xasprintf(HOLDER_NAME "%s", s->image), *connection = xasprintf("%u", s->connection);
-	char *argv[] = { name, HOLDER_ROLE, (char *)s->id, connection, NULL }, *env[ARRAY_LEN(keep) + 1] = { 0 };
+	static const char *const keep[] = { "http_proxy", "https_proxy", "HTTP_PROXY",
+		"HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE",
+		"SSL_CERT_DIR", "CURL_CA_BUNDLE" };
+	const int from[] = { [HOLD_FUSE] = s->fuse,
+		[HOLD_ABOUT] = s->about,
+		[HOLD_EXE] = s->exe,
+		[HOLD_DIR] = s->dir,
+		[HOLD_STATE] = s->state,
+		[HOLD_LISTEN] = s->listen,
+		[HOLD_LOG] = s->log,
+		[HOLD_READY] = s->ready[1] };
+	cleanup_free char *name = xasprintf(HOLDER_NAME "%s", s->image),
+			  *connection = xasprintf("%u", s->connection);
+	char *argv[] = { name, HOLDER_ROLE, (char *)s->id, connection, NULL },
+	     *env[ARRAY_LEN(keep) + 1] = { 0 };
 	int high[ARRAY_LEN(from)], null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	size_t n = 0;
 
@@ -176,7 +196,8 @@ static void exec_holder(const struct start *s)
 	for (int i = HOLD_FUSE; i <= HOLD_READY; i++)
 		if (high[i] < 0 || dup2(high[i], i) < 0)
 			_exit(EXIT_FAILURE);
-	if (setsid() < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+	if (setsid() < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
+		dup2(null, STDOUT_FILENO) < 0)
 		_exit(EXIT_FAILURE);
 	syscall(SYS_execveat, HOLD_EXE, "", argv, env, AT_EMPTY_PATH);
 	warn_errno(-errno, "start a holder");
@@ -211,7 +232,8 @@ static int fork_holder(const struct start *s, pid_t *ret)
 	return 0;
 }
 
-// Where a holder and its workers say what they have to say when nobody looks any more: the kernel's log.
+// Where a holder and its workers say what they have to say when nobody looks any more: the kernel's
+// log.
 static int open_log(void)
 {
 	int fd = -1;
@@ -225,7 +247,8 @@ static int open_log(void)
 
 static int launch(struct start *s, pid_t *ret)
 {
-	cleanup_fd int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), log = open_log(), listener = state_listen(s->dir, s->id);
+	cleanup_fd int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), log = open_log(),
+		       listener = state_listen(s->dir, s->id);
 	char c;
 	int r;
 
@@ -239,7 +262,7 @@ static int launch(struct start *s, pid_t *ret)
 	r = fork_holder(s, ret);
 	close(s->ready[1]);
 	if (!r && read_full(s->ready[0], &c, 1))
-		r = -EIO;	// it has said why
+		r = -EIO; // it has said why
 	close(s->ready[0]);
 	return r;
 }
@@ -271,7 +294,8 @@ static void describe(const struct host_image *h, const struct serve_conf *conf, 
 	s->deadline_ns = conf->deadline_ns;
 }
 
-static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir, const char *id, int lock, struct served *ret)
+static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir, const char *id,
+	int lock, struct served *ret)
 {
 	struct fuse_mount_opts o = { .source = h->name, .subtype = "fcpull" };
 	const struct driver *d = driver_find(conf->driver);
@@ -312,7 +336,8 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 
 // ---- an old one ----
 
-// A copy of some user's mount of the file system of s. The holder's word, after the copy was made, proves that it is of that very one.
+// A copy of some user's mount of the file system of s. The holder's word, after the copy was made,
+// proves that it is of that very one.
 static int copy_mount(int dir, const struct state *s, int *ret_mnt, pid_t *ret_holder)
 {
 	struct state_mount *m;
@@ -328,10 +353,11 @@ static int copy_mount(int dir, const struct state *s, int *ret_mnt, pid_t *ret_h
 		if (!r)
 			r = device_of(mnt, &major, &minor);
 		if (!r && (major != s->major || minor != s->minor))
-			r = -ESTALE;	// another mount lies over it
+			r = -ESTALE; // another mount lies over it
 		if (!r)
 			r = state_ask(dir, s->id, CTL_ALIVE, -1, ASK_MS, &c);
-		debug("copy of the mount at %s (process %d): %s", log_quote(m[i].path), (int)m[i].pid, r ? strerror(-r) : "taken");
+		debug("copy of the mount at %s (process %d): %s", log_quote(m[i].path),
+			(int)m[i].pid, r ? strerror(-r) : "taken");
 		if (r)
 			continue;
 		*ret_mnt = steal_fd(&mnt);
@@ -342,7 +368,8 @@ static int copy_mount(int dir, const struct state *s, int *ret_mnt, pid_t *ret_h
 	return r;
 }
 
-static int share(const struct host_image *h, const struct serve_conf *conf, int dir, const char *id, struct served *ret)
+static int share(const struct host_image *h, const struct serve_conf *conf, int dir, const char *id,
+	struct served *ret)
 {
 	struct state s;
 	int r = state_load(dir, id, &s);
@@ -369,13 +396,15 @@ static void make_id(const struct host_image *h, const struct serve_conf *conf, c
 	struct digest d;
 
 	fstat(h->store->fd, &st);
-	text = xasprintf("%s %ju:%ju %s %s %s %ju %d", digest_str(&h->index, index), (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
-			 conf->driver, h->form, h->repo ? h->repo->name : "", (uintmax_t)conf->deadline_ns, conf->net->plain_http);
+	text = xasprintf("%s %ju:%ju %s %s %s %ju %d", digest_str(&h->index, index),
+		(uintmax_t)st.st_dev, (uintmax_t)st.st_ino, conf->driver, h->form,
+		h->repo ? h->repo->name : "", (uintmax_t)conf->deadline_ns, conf->net->plain_http);
 	d = sha256_of(text, strlen(text));
 	snprintf(out, 17, "%.16s", digest_hex(&d, hex));
 }
 
-static int serve_in(struct host_image *h, const struct serve_conf *conf, int dir, struct served *ret)
+static int serve_in(
+	struct host_image *h, const struct serve_conf *conf, int dir, struct served *ret)
 {
 	uint64_t end = now_ns() + START_MS * 1000000ull;
 	char base[17], id[STATE_ID_MAX];
@@ -407,7 +436,8 @@ static int serve_in(struct host_image *h, const struct serve_conf *conf, int dir
 		else
 			i++;
 	}
-	return warn_errno(-EBUSY, "%s is mounted too often without anyone being able to share", h->name);
+	return warn_errno(
+		-EBUSY, "%s is mounted too often without anyone being able to share", h->name);
 }
 
 int serve_image(struct host_image *h, const struct serve_conf *conf, struct served *ret)
@@ -427,12 +457,14 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 	r = serve_in(h, &c, dir, &s);
 	if (r)
 		return r;
-	info("%s: the %s form is used; %s holder %d", h->name, h->form, s.shared ? "shared," : "new", (int)s.holder);
+	info("%s: the %s form is used; %s holder %d", h->name, h->form,
+		s.shared ? "shared," : "new", (int)s.holder);
 	*ret = s;
 	return 0;
 }
 
-int serve_start(struct host_image *h, const char *at, const struct serve_conf *conf, struct served *ret)
+int serve_start(
+	struct host_image *h, const char *at, const struct serve_conf *conf, struct served *ret)
 {
 	cleanup_fd int target = open(at, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r;
@@ -468,6 +500,7 @@ void serve_enter(int argc, char **argv)
 		_exit(holder_main(argc, argv));
 	if (!strcmp(argv[1], WORKER_ROLE))
 		_exit(worker_main());
-	warn("asked to become %s, which fcpull %s does not know", log_quote(argv[1]), FCPULL_VERSION);
+	warn("asked to become %s, which fcpull %s does not know", log_quote(argv[1]),
+		FCPULL_VERSION);
 	_exit(EXIT_FAILURE);
 }

@@ -1,4 +1,5 @@
-// serve.h - an image as a mounted file system: by a holder and worker that are there already for the same image, or by new ones
+// serve.h - an image as a mounted file system: by a holder and worker that are there already for
+// the same image, or by new ones
 // SPDX-License-Identifier: Apache-2.0
 #ifndef SERVE_H
 #define SERVE_H
@@ -6,25 +7,27 @@
 #include "worker.h"
 
 struct serve_conf {
-	const struct net_opts *net;	// as the image was opened with: the workers' too
-	const char *driver;		// of driver_find; NULL: what driver_choose says
-	const char *why;		// that driver, for `status`: set by serve_image
-	uint64_t deadline_ns;		// of a read that needs the registry; UINT64_MAX: none
-	bool alone;			// a holder and worker of its own in any case
+	const struct net_opts *net; // as the image was opened with: the workers' too
+	const char *driver;	    // of driver_find; NULL: what driver_choose says
+	const char *why;	    // that driver, for `status`: set by serve_image
+	uint64_t deadline_ns;	    // of a read that needs the registry; UINT64_MAX: none
+	bool alone;		    // a holder and worker of its own in any case
 };
 
 struct served {
-	int mnt;			// the mount, detached; the file system ends with its last user
+	int mnt; // the mount, detached; the file system ends with its last user
 	pid_t holder;
-	uint32_t major, minor;		// of the file system
-	bool shared;			// with an earlier mount
+	uint32_t major, minor; // of the file system
+	bool shared;	       // with an earlier mount
 };
 
-// A mount of h's tree that is mounted nowhere yet; the mount namespace in which it will be may be made later. h can be closed afterwards:
-// workers open the image anew. Must be called while the process has one thread. -errno logged.
+// A mount of h's tree that is mounted nowhere yet; the mount namespace in which it will be may be
+// made later. h can be closed afterwards: workers open the image anew. Must be called while the
+// process has one thread. -errno logged.
 int serve_image(struct host_image *h, const struct serve_conf *conf, struct served *ret) must_check;
 // serve_image, and mounts it at dir. ret->mnt is -1.
-int serve_start(struct host_image *h, const char *dir, const struct serve_conf *conf, struct served *ret) must_check;
+int serve_start(struct host_image *h, const char *dir, const struct serve_conf *conf,
+	struct served *ret) must_check;
 // After a mount of it was undone: waits until its processes have ended, if nobody else uses it.
 void serve_wait(const struct served *s);
 

@@ -47,7 +47,8 @@ int state_dir(void)
 	else if (xdg && *xdg == '/')
 		path = xasprintf("%s/fcpull", xdg);
 	else
-		return warn_errno(-ENOENT, "no place for run-time state: XDG_RUNTIME_DIR is not set");
+		return warn_errno(
+			-ENOENT, "no place for run-time state: XDG_RUNTIME_DIR is not set");
 	r = mkdir_p(path, 0700);
 	if (r)
 		return warn_errno(r, "make %s", log_quote(path));
@@ -55,7 +56,8 @@ int state_dir(void)
 	if (fd < 0 || fstat(fd, &st))
 		return warn_errno(-errno, "open %s", log_quote(path));
 	if (st.st_uid != geteuid() || st.st_mode & 077)
-		return warn_errno(-EPERM, "%s must be a directory of mode 0700 of this user", log_quote(path));
+		return warn_errno(-EPERM, "%s must be a directory of mode 0700 of this user",
+			log_quote(path));
 	return steal_fd(&fd);
 }
 
@@ -76,20 +78,24 @@ void state_remove(int dir, const char *id)
 
 // ---- files ----
 
-// The lock is on the open file, so a child inherits it. A file that was removed meanwhile is nobody's.
+// The lock is on the open file, so a child inherits it. A file that was removed meanwhile is
+// nobody's.
 int state_lock(int dir, const char *id)
 {
 	char name[STATE_ID_MAX + 8];
 
 	file_name(id, "json", name);
 	for (;;) {
-		cleanup_fd int fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		cleanup_fd int fd =
+			openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		struct stat mine, there;
 
 		if (fd < 0 || fstat(fd, &mine))
 			return warn_errno(-errno, "open the state file %s", name);
 		if (flock(fd, LOCK_EX | LOCK_NB))
-			return errno == EWOULDBLOCK ? -EWOULDBLOCK : warn_errno(-errno, "lock the state file %s", name);
+			return errno == EWOULDBLOCK
+				? -EWOULDBLOCK
+				: warn_errno(-errno, "lock the state file %s", name);
 		if (fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) || there.st_ino != mine.st_ino)
 			continue;
 		if (ftruncate(fd, 0))
@@ -161,11 +167,14 @@ static int take_state(yyjson_val *o, struct state *s)
 {
 	uint64_t version;
 
-	if (json_u64(o, "version", &version) || version != STATE_VERSION || take_str(o, "image", &s->image) ||
-	    take_str(o, "source", &s->source) || take_str(o, "store", &s->store) || take_str(o, "driver", &s->driver) ||
-	    take_str(o, "why", &s->why) || take_str(o, "form", &s->form) || json_u64(o, "deadline_ns", &s->deadline_ns) ||
-	    take_digest(o, "digest", &s->digest) || take_digest(o, "index", &s->index) || take_u32(o, "major", &s->major) ||
-	    take_u32(o, "minor", &s->minor) || take_u32(o, "connection", &s->connection))
+	if (json_u64(o, "version", &version) || version != STATE_VERSION ||
+		take_str(o, "image", &s->image) || take_str(o, "source", &s->source) ||
+		take_str(o, "store", &s->store) || take_str(o, "driver", &s->driver) ||
+		take_str(o, "why", &s->why) || take_str(o, "form", &s->form) ||
+		json_u64(o, "deadline_ns", &s->deadline_ns) ||
+		take_digest(o, "digest", &s->digest) || take_digest(o, "index", &s->index) ||
+		take_u32(o, "major", &s->major) || take_u32(o, "minor", &s->minor) ||
+		take_u32(o, "connection", &s->connection))
 		return -EBADMSG;
 	return 0;
 }
@@ -312,7 +321,8 @@ static void unescape_octal(char *s)
 	char *to = s;
 
 	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+			s[3] >= '0' && s[3] <= '7') {
 			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 4;
 		} else {
@@ -328,13 +338,15 @@ struct mount_list {
 };
 
 // "36 35 98:0 / /mnt rw ..." of a file system's whole tree
-static void look_at_line(char *line, uint32_t major, uint32_t minor, pid_t pid, struct mount_list *l)
+static void look_at_line(
+	char *line, uint32_t major, uint32_t minor, pid_t pid, struct mount_list *l)
 {
 	unsigned ma, mi;
 	int at = 0;
 	char *path;
 
-	if (sscanf(line, "%*d %*d %u:%u / %n", &ma, &mi, &at) != 2 || !at || ma != major || mi != minor)
+	if (sscanf(line, "%*d %*d %u:%u / %n", &ma, &mi, &at) != 2 || !at || ma != major ||
+		mi != minor)
 		return;
 	path = line + at;
 	path[strcspn(path, " ")] = 0;
@@ -393,7 +405,8 @@ static void look_everywhere(uint32_t major, uint32_t minor, struct mount_list *l
 	free(seen);
 }
 
-int state_mounts(uint32_t major, uint32_t minor, bool everywhere, struct state_mount **ret, size_t *ret_n)
+int state_mounts(
+	uint32_t major, uint32_t minor, bool everywhere, struct state_mount **ret, size_t *ret_n)
 {
 	struct mount_list l = { 0 };
 

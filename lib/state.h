@@ -16,20 +16,21 @@
 
 struct state {
 	char id[STATE_ID_MAX];
-	char *image, *source;	// source: as /proc/mounts shows it
+	char *image, *source; // source: as /proc/mounts shows it
 	char *store, *driver, *why, *form;
 	uint64_t deadline_ns;
-	struct digest digest;	// of the original's manifest
-	struct digest index;	// in the store
-	uint32_t major, minor;	// of the file system that is mounted
-	uint32_t connection;	// of FUSE
+	struct digest digest;  // of the original's manifest
+	struct digest index;   // in the store
+	uint32_t major, minor; // of the file system that is mounted
+	uint32_t connection;   // of FUSE
 };
 void state_fini(struct state *s);
 
 // The directory, made if need be and proved to be ours alone. A descriptor, or -errno logged.
 int state_dir(void) must_check;
 
-// The file ID.json, locked: the caller's to fill, and to hand over to a holder. -EWOULDBLOCK: somebody has it; -errno logged.
+// The file ID.json, locked: the caller's to fill, and to hand over to a holder. -EWOULDBLOCK:
+// somebody has it; -errno logged.
 int state_lock(int dir, const char *id) must_check;
 // Writes what state_load reads. -errno logged.
 int state_save(int fd, const struct state *s) must_check;
@@ -45,19 +46,23 @@ void state_clean(void);
 // A connection to the holder; a listening one for it. A descriptor or -errno, silent.
 int state_connect(int dir, const char *id) must_check;
 int state_listen(int dir, const char *id) must_check;
-// Sends a request to the holder (fd < 0: without a descriptor) and waits for the answer. Its result; -errno when there is none.
-int state_ask(int dir, const char *id, enum ctl_verb verb, int fd, int wait_ms, struct ctl *ret) must_check;
+// Sends a request to the holder (fd < 0: without a descriptor) and waits for the answer. Its
+// result; -errno when there is none.
+int state_ask(int dir, const char *id, enum ctl_verb verb, int fd, int wait_ms,
+	struct ctl *ret) must_check;
 
 // ---- mounts, from /proc/PID/mountinfo ----
 struct state_mount {
 	char *path;
-	pid_t pid;		// in whose mount namespace; 0: our own
+	pid_t pid; // in whose mount namespace; 0: our own
 };
-// Where the root of a file system is mounted: in our mount namespace and, with `everywhere`, in those of all other processes that
-// can be looked at. Caller frees with state_mounts_free.
-int state_mounts(uint32_t major, uint32_t minor, bool everywhere, struct state_mount **ret, size_t *ret_n) must_check;
+// Where the root of a file system is mounted: in our mount namespace and, with `everywhere`, in
+// those of all other processes that can be looked at. Caller frees with state_mounts_free.
+int state_mounts(uint32_t major, uint32_t minor, bool everywhere, struct state_mount **ret,
+	size_t *ret_n) must_check;
 void state_mounts_free(struct state_mount *m, size_t n);
-// A detached copy of a mount, wherever it is. -errno, silent. Must be called while the process has one thread.
+// A detached copy of a mount, wherever it is. -errno, silent. Must be called while the process has
+// one thread.
 int state_clone(const struct state_mount *m, int *ret_mnt) must_check;
 
 #endif

@@ -11,7 +11,8 @@
 
 static char *default_path(void)
 {
-	const char *root = getenv("FCPULL_ROOT"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+	const char *root = getenv("FCPULL_ROOT"), *data = getenv("XDG_DATA_HOME"),
+		   *home = getenv("HOME");
 
 	if (root && *root)
 		return xstrdup(root);
@@ -28,13 +29,15 @@ static int open_dirs(struct store *s)
 	int r = mkdir_p(s->path, 0700);
 
 	if (r)
-		return warn_errno(r, "make the store %s (--root names another place)", log_quote(s->path));
+		return warn_errno(
+			r, "make the store %s (--root names another place)", log_quote(s->path));
 	s->fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->fd < 0)
 		return warn_errno(-errno, "open the store %s", log_quote(s->path));
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		if (mkdirat(s->fd, dirs[i], 0700) && errno != EEXIST)
-			return warn_errno(-errno, "make %s in the store %s", dirs[i], log_quote(s->path));
+			return warn_errno(
+				-errno, "make %s in the store %s", dirs[i], log_quote(s->path));
 	return 0;
 }
 
@@ -48,7 +51,8 @@ int store_open(const char *path, struct store **ret)
 	s->path = path ? xstrdup(path) : default_path();
 	if (!s->path) {
 		free(s);
-		return warn_errno(-ENOENT, "no place for the store: neither --root nor HOME is set");
+		return warn_errno(
+			-ENOENT, "no place for the store: neither --root nor HOME is set");
 	}
 	r = open_dirs(s);
 	ref.dir = s->path;
@@ -105,7 +109,9 @@ int store_get(struct store *s, const struct digest *d, size_t max, char **ret, s
 	blob_path(d, path);
 	r = read_file_at(s->fd, path, max, &p, &n);
 	if (r)
-		return r == -ENOENT ? r : warn_errno(r, "read %s in the store %s", path, log_quote(s->path));
+		return r == -ENOENT
+			? r
+			: warn_errno(r, "read %s in the store %s", path, log_quote(s->path));
 	is = sha256_of(p, n);
 	if (!digest_equal(&is, d)) {
 		warn("%s in the store %s is damaged and was removed", path, log_quote(s->path));
@@ -136,7 +142,8 @@ int store_local_index(struct store *s, const struct digest *manifest, struct dig
 	return n == DIGEST_STR_LEN - 1 && !digest_parse_n(p, n, ret) ? 0 : -ENOENT;
 }
 
-int store_set_local_index(struct store *s, const struct digest *manifest, const struct digest *index)
+int store_set_local_index(
+	struct store *s, const struct digest *manifest, const struct digest *index)
 {
 	char path[80], text[DIGEST_STR_LEN];
 	int r;
@@ -177,8 +184,8 @@ static int fill_holes(int fd, size_t len)
 	return r;
 }
 
-// The map is allocated on disk before it is mapped, so that a full disk is an error here and not a signal later; then
-// the map lives in memory only.
+// The map is allocated on disk before it is mapped, so that a full disk is an error here and not a
+// signal later; then the map lives in memory only.
 static int map_open(int dir, struct space_file *f)
 {
 	cleanup_fd int fd = openat(dir, "map", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -187,16 +194,18 @@ static int map_open(int dir, struct space_file *f)
 
 	if (fd < 0 || fstat(fd, &st))
 		return -errno;
-	if ((uint64_t)st.st_size != f->map_len && (ftruncate(fd, 0) || ftruncate(fd, (off_t)f->map_len)))
+	if ((uint64_t)st.st_size != f->map_len &&
+		(ftruncate(fd, 0) || ftruncate(fd, (off_t)f->map_len)))
 		return -errno;
 	e = posix_fallocate(fd, 0, (off_t)f->map_len);
-	if (e == EOPNOTSUPP)	// musl does not write zeros instead, as glibc does
+	if (e == EOPNOTSUPP) // musl does not write zeros instead, as glibc does
 		e = -fill_holes(fd, f->map_len);
 	if (e == ENOSPC || e == EDQUOT) {
 		warn("the store's disk is full: what is fetched now is not kept");
 		flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	}
-	f->map = mmap(NULL, f->map_len, PROT_READ | PROT_WRITE, flags, flags & MAP_ANONYMOUS ? -1 : fd, 0);
+	f->map = mmap(NULL, f->map_len, PROT_READ | PROT_WRITE, flags,
+		flags & MAP_ANONYMOUS ? -1 : fd, 0);
 	return f->map == MAP_FAILED ? -errno : 0;
 }
 
@@ -230,7 +239,8 @@ static int space_dir(struct store *s, const struct digest *key, char path[static
 	if (mkdirat(s->fd, path, 0700) && errno != EEXIST)
 		return warn_errno(-errno, "make %s in the store %s", path, log_quote(s->path));
 	dir = openat(s->fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return dir < 0 ? warn_errno(-errno, "open %s in the store %s", path, log_quote(s->path)) : dir;
+	return dir < 0 ? warn_errno(-errno, "open %s in the store %s", path, log_quote(s->path))
+		       : dir;
 }
 
 int store_space(struct store *s, const struct digest *key, uint32_t blocks, struct space_file *ret)
@@ -243,7 +253,8 @@ int store_space(struct store *s, const struct digest *key, uint32_t blocks, stru
 
 	if (dir < 0)
 		return dir;
-	// until dir is closed: who finds a file of the wrong size must not empty it under another who has just made it
+	// until dir is closed: who finds a file of the wrong size must not empty it under another
+	// who has just made it
 	if (flock(dir, LOCK_EX))
 		debug("lock %s in the store: %s", path, strerror(errno));
 	f.fd = blocks_open(dir, blocks, &fresh);
@@ -316,10 +327,11 @@ int store_adopt(struct store *s, int fd, const struct digest *key, uint32_t bloc
 		return dir;
 	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
 	snprintf(name, sizeof name, "new-%d-%llu", (int)gettid(), (unsigned long long)now_ns());
-	// blocks that stand there may be incomplete or damaged; these here are whole: they take the place, at once, whoever
-	// else does the same
+	// blocks that stand there may be incomplete or damaged; these here are whole: they take the
+	// place, at once, whoever else does the same
 	if (linkat(AT_FDCWD, from, dir, name, AT_SYMLINK_FOLLOW))
-		return warn_errno(-errno, "name %s/%s in the store %s", path, name, log_quote(s->path));
+		return warn_errno(
+			-errno, "name %s/%s in the store %s", path, name, log_quote(s->path));
 	if (renameat(dir, name, dir, "blocks")) {
 		r = -errno;
 		unlinkat(dir, name, 0);

@@ -6,7 +6,8 @@
 //	tmp/					what is being made (files without names)
 //	mnt/					always empty here: where `run` mounts, in a mount namespace of its own
 //
-// Nothing in it is believed: blobs are hashed when read, blocks when first used, the map is only a hint of what to try.
+// Nothing in it is believed: blobs are hashed when read, blocks when first used, the map is only a
+// hint of what to try.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef STORE_H
 #define STORE_H
@@ -14,31 +15,37 @@
 #include "repo.h"
 
 struct store {
-	int fd;			// its directory
+	int fd; // its directory
 	char *path;
-	struct repo *repo;	// its OCI layout, for writing
+	struct repo *repo; // its OCI layout, for writing
 };
-// path: NULL = $FCPULL_ROOT, else /var/lib/fcpull for root, else $XDG_DATA_HOME/fcpull or ~/.local/share/fcpull. Made (0700) if missing.
+// path: NULL = $FCPULL_ROOT, else /var/lib/fcpull for root, else $XDG_DATA_HOME/fcpull or
+// ~/.local/share/fcpull. Made (0700) if missing.
 int store_open(const char *path, struct store **ret) must_check;
 void store_close(struct store *s);
 
-// Small objects by content. get: -ENOENT silent; a damaged one is removed and -ENOENT. Caller frees.
+// Small objects by content. get: -ENOENT silent; a damaged one is removed and -ENOENT. Caller
+// frees.
 int store_put(struct store *s, const struct digest *d, const void *p, size_t n) must_check;
-int store_get(struct store *s, const struct digest *d, size_t max, char **ret, size_t *ret_len) must_check;
+int store_get(struct store *s, const struct digest *d, size_t max, char **ret,
+	size_t *ret_len) must_check;
 
 // The index that a plain pull of this original has left here. -ENOENT silent.
-int store_local_index(struct store *s, const struct digest *manifest, struct digest *ret) must_check;
-int store_set_local_index(struct store *s, const struct digest *manifest, const struct digest *index) must_check;
+int store_local_index(
+	struct store *s, const struct digest *manifest, struct digest *ret) must_check;
+int store_set_local_index(
+	struct store *s, const struct digest *manifest, const struct digest *index) must_check;
 void store_forget_local_index(struct store *s, const struct digest *manifest);
 
 // A data space opened for reading and writing.
 struct space_file {
-	int fd;			// blocks
-	uint8_t *map;		// one bit per block, shared between processes; changed with atomic OR
+	int fd;	      // blocks
+	uint8_t *map; // one bit per block, shared between processes; changed with atomic OR
 	size_t map_len;
 };
 // Opens or makes data/KEY for `blocks` blocks. A file of another size is emptied.
-int store_space(struct store *s, const struct digest *key, uint32_t blocks, struct space_file *ret) must_check;
+int store_space(struct store *s, const struct digest *key, uint32_t blocks,
+	struct space_file *ret) must_check;
 void space_file_close(struct space_file *f);
 bool space_has(const struct space_file *f, uint32_t block, uint32_t n);
 void space_mark(struct space_file *f, uint32_t block, uint32_t n, bool present);

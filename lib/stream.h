@@ -9,7 +9,7 @@ struct stream;
 struct stream_ops {
 	// 1..n bytes read, 0 = end, or -errno (already logged with the name of the thing)
 	ssize_t (*read)(struct stream *s, void *buf, size_t n);
-	void (*close)(struct stream *s);	// frees s
+	void (*close)(struct stream *s); // frees s
 };
 struct stream {
 	const struct stream_ops *ops;

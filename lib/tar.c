@@ -25,24 +25,24 @@
 struct tar {
 	struct stream *in;
 	char *name;
-	size_t pos, len;	// what is unread in `window`
-	uint64_t off;		// in the archive, of window[pos]
-	uint64_t entry_off;	// of the current header
-	const char *shown;	// the entry's name for messages
+	size_t pos, len;    // what is unread in `window`
+	uint64_t off;	    // in the archive, of window[pos]
+	uint64_t entry_off; // of the current header
+	const char *shown;  // the entry's name for messages
 	size_t shown_len;
 	int error;
 	bool ended;
 
-	uint64_t left;		// stored bytes of the entry that are still in the stream
-	uint64_t at, size;	// tar_read's place in the file
-	size_t extent;		// and in the sparse map
-	uint64_t holes;		// of all entries so far
+	uint64_t left;	   // stored bytes of the entry that are still in the stream
+	uint64_t at, size; // tar_read's place in the file
+	size_t extent;	   // and in the sparse map
+	uint64_t holes;	   // of all entries so far
 
-	union tar_block block;	// the current header
+	union tar_block block; // the current header
 	struct pax global, pax;
-	struct buf records;	// of the 'x' header that waits for its entry
+	struct buf records; // of the 'x' header that waits for its entry
 	struct buf long_name, long_link;
-	bool has_records, has_long_name, has_long_link, slash;	// slash: the name ends in one
+	bool has_records, has_long_name, has_long_link, slash; // slash: the name ends in one
 	struct tar_entry e;
 	struct tar_xattr *xattrs;
 	size_t cap_xattrs;
@@ -54,7 +54,7 @@ struct tar {
 static int bad(struct tar *t, const char *why)
 {
 	return warn_errno(-EBADMSG, "%s: entry %s at byte %" PRIu64 ": %s", t->name,
-			  log_quote_n(t->shown, t->shown_len), t->entry_off, why);
+		log_quote_n(t->shown, t->shown_len), t->entry_off, why);
 }
 
 static int cut_off(struct tar *t, const char *where)
@@ -198,10 +198,10 @@ static const char *build_type(struct tar *t)
 	case 'N': return "GNU type 'N' (old long names) is not supported";
 	case 'V': return "GNU type 'V' (volume header) is not supported";
 	case 0:
-	case '0':	// V7 had no type for directories
+	case '0': // V7 had no type for directories
 		t->e.type = t->slash ? TAR_DIR : TAR_FILE;
 		break;
-	default:	// '7' contiguous file, 'S' sparse file, and what POSIX wants read as a file
+	default: // '7' contiguous file, 'S' sparse file, and what POSIX wants read as a file
 		t->e.type = TAR_FILE;
 	}
 	return t->e.type != TAR_DIR && !t->e.path_len ? "the root is not a directory" : NULL;
@@ -272,21 +272,23 @@ static const char *build_device(struct tar *t)
 	if (t->e.type != TAR_CHR && t->e.type != TAR_BLK)
 		return NULL;
 	if (!pick_number(t, PAX_MAJOR, p->major, n ? h->major : "", n, TAR_MAJOR_MAX, &major) ||
-	    !pick_number(t, PAX_MINOR, p->minor, n ? h->minor : "", n, TAR_MINOR_MAX, &minor))
+		!pick_number(t, PAX_MINOR, p->minor, n ? h->minor : "", n, TAR_MINOR_MAX, &minor))
 		return "bad device number";
 	t->e.rdev_major = (uint32_t)major;
 	t->e.rdev_minor = (uint32_t)minor;
 	return NULL;
 }
 
-// A header that could have said the record's size (less than 8 GiB), and says another one but 0: readers that heed the one see
+// A header that could have said the record's size (less than 8 GiB), and says another one but 0:
+// readers that heed the one see
 // other entries than readers that heed the other (CVE-2025-62518).
 static bool size_contradicts(const struct tar *t, uint64_t size)
 {
 	int64_t v;
 
-	return (t->pax.has & PAX_SIZE) && size < 1ull << 33 && tarhead_number(t->block.h.size, sizeof t->block.h.size, &v) &&
-	       v != 0 && (uint64_t)v != size;
+	return (t->pax.has & PAX_SIZE) && size < 1ull << 33 &&
+		tarhead_number(t->block.h.size, sizeof t->block.h.size, &v) && v != 0 &&
+		(uint64_t)v != size;
 }
 
 // Only a file has data. Some tars give links and directories the size of the inode: like Go, take
@@ -436,8 +438,8 @@ static int read_map(struct tar *t)
 
 	if (r)
 		return r;
-	const char *why = t->e.size > INT64_MAX ? "bad size" :
-			  sparse_check(&t->pax.map, t->e.size, t->left);
+	const char *why =
+		t->e.size > INT64_MAX ? "bad size" : sparse_check(&t->pax.map, t->e.size, t->left);
 
 	if (why)
 		return bad(t, why);
@@ -454,7 +456,7 @@ static int read_map(struct tar *t)
 
 static bool is_extension(char type)
 {
-	return type && strchr("xXgLK", type);	// X: Solaris's x
+	return type && strchr("xXgLK", type); // X: Solaris's x
 }
 
 static int read_data_into(struct tar *t, size_t max, struct buf *to)
@@ -504,15 +506,10 @@ static int read_global(struct tar *t)
 static int read_extension(struct tar *t)
 {
 	switch (t->block.h.type) {
-	case 'g':
-		return read_global(t);
-	case 'L':
-		return read_long(t, &t->long_name, &t->has_long_name);
-	case 'K':
-		return read_long(t, &t->long_link, &t->has_long_link);
-	default:
-		t->has_records = true;
-		return read_data_into(t, TAR_PAX_MAX, &t->records);
+	case 'g': return read_global(t);
+	case 'L': return read_long(t, &t->long_name, &t->has_long_name);
+	case 'K': return read_long(t, &t->long_link, &t->has_long_link);
+	default: t->has_records = true; return read_data_into(t, TAR_PAX_MAX, &t->records);
 	}
 }
 

@@ -5,22 +5,22 @@
 
 #include "stream.h"
 
-#define TAR_PATH_MAX 4096	// bytes, after canonicalisation
-#define TAR_NAME_MAX 255	// one component
+#define TAR_PATH_MAX 4096 // bytes, after canonicalisation
+#define TAR_NAME_MAX 255  // one component
 #define TAR_LINK_MAX 4095
-#define TAR_PAX_MAX (1u << 20)	// one pax header's data
+#define TAR_PAX_MAX (1u << 20) // one pax header's data
 #define TAR_PAX_RECORDS 4096
-#define TAR_XATTR_MAX 65536	// all names and values of one entry
+#define TAR_XATTR_MAX 65536 // all names and values of one entry
 #define TAR_DEPTH_MAX 256
-#define TAR_LONG_MAX 65536	// a GNU long name as it stands in the archive
-#define TAR_EXT_MAX 64		// extension headers before one entry
-#define TAR_GLOBAL_MAX (128u << 10)	// kept texts of all global pax headers
-#define TAR_HOLES_MAX (1ull << 38)	// bytes of holes in all sparse files of an archive
-#define TAR_MAJOR_MAX 4095u	// Linux's dev_t
+#define TAR_LONG_MAX 65536	    // a GNU long name as it stands in the archive
+#define TAR_EXT_MAX 64		    // extension headers before one entry
+#define TAR_GLOBAL_MAX (128u << 10) // kept texts of all global pax headers
+#define TAR_HOLES_MAX (1ull << 38)  // bytes of holes in all sparse files of an archive
+#define TAR_MAJOR_MAX 4095u	    // Linux's dev_t
 #define TAR_MINOR_MAX 1048575u
 
 struct tar_xattr {
-	const char *name;	// NUL-terminated, without "SCHILY.xattr."
+	const char *name; // NUL-terminated, without "SCHILY.xattr."
 	const uint8_t *value;
 	uint32_t name_len, value_len;
 };
@@ -30,19 +30,19 @@ enum tar_type { TAR_FILE, TAR_DIR, TAR_SYMLINK, TAR_HARDLINK, TAR_CHR, TAR_BLK, 
 // One entry. Everything it points at belongs to the reader and is valid until the next call.
 struct tar_entry {
 	enum tar_type type;
-	const char *path;	// canonical: "a/b", no "." or empty parts; "" = the root
-	size_t path_len;	// any byte but NUL may stand in it
-	const char *link;	// symlink: target verbatim; hardlink: canonical like path
+	const char *path; // canonical: "a/b", no "." or empty parts; "" = the root
+	size_t path_len;  // any byte but NUL may stand in it
+	const char *link; // symlink: target verbatim; hardlink: canonical like path
 	size_t link_len;
-	uint32_t mode;		// & 07777
+	uint32_t mode; // & 07777
 	uint32_t uid, gid;
-	int64_t mtime;		// seconds
-	uint32_t mtime_ns;	// 0..999999999
+	int64_t mtime;	   // seconds
+	uint32_t mtime_ns; // 0..999999999
 	uint32_t rdev_major, rdev_minor;
-	uint64_t size;		// TAR_FILE only: bytes that tar_read() will give
+	uint64_t size; // TAR_FILE only: bytes that tar_read() will give
 	const struct tar_xattr *xattrs;
 	size_t n_xattrs;
-	bool sparse;		// holes are delivered as zeros by tar_read()
+	bool sparse; // holes are delivered as zeros by tar_read()
 };
 
 struct tar;

@@ -123,4 +123,3 @@ size_t tarhead_name(const struct tar_header *h, char out[static TARHEAD_NAME_MAX
 	memcpy(out + n, h->name, k);
 	return n + k;
 }
-

@@ -9,9 +9,10 @@
 #include "tar.h"
 
 #define TAR_BLOCK 512u
-struct tar_header {		// one block
-	char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], chksum[8], type, linkname[100];
-	char magic[8];		// with the version
+struct tar_header { // one block
+	char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], chksum[8], type,
+		linkname[100];
+	char magic[8]; // with the version
 	char uname[32], gname[32], major[8], minor[8], prefix[155], pad[12];
 };
 
@@ -19,13 +20,13 @@ struct tar_gnu_extent {
 	char off[12], len[12];
 };
 
-struct tar_gnu_header {	// the same block, old GNU format
+struct tar_gnu_header { // the same block, old GNU format
 	char common[345], atime[12], ctime[12], offset[12], longnames[4], unused;
 	struct tar_gnu_extent sparse[4];
 	char extended, real_size[12], pad[17];
 };
 
-struct tar_gnu_sparse {	// the blocks that follow it
+struct tar_gnu_sparse { // the blocks that follow it
 	struct tar_gnu_extent sparse[21];
 	char extended, pad[7];
 };
@@ -47,7 +48,7 @@ bool tarhead_number(const char *p, size_t n, int64_t *ret) must_check;
 #define TARHEAD_NUMBER(field, ret) tarhead_number((field), sizeof(field), (ret))
 
 bool tarhead_is_gnu(const struct tar_header *h);
-bool tarhead_is_ustar(const struct tar_header *h);	// or pax
+bool tarhead_is_ustar(const struct tar_header *h); // or pax
 bool tarhead_checksum_ok(const union tar_block *b);
 bool tarhead_all_zero(const union tar_block *b);
 

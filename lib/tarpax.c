@@ -100,7 +100,7 @@ static const char *set_mtime(struct pax *p, const char *v, size_t n)
 	uint32_t ns = 0;
 
 	if (stop < s || !sparse_decimal(s, (size_t)(stop - s), &sec) || sec > INT64_MAX ||
-	    (dot && !parse_fraction(dot + 1, (size_t)(end - dot - 1), &ns)))
+		(dot && !parse_fraction(dot + 1, (size_t)(end - dot - 1), &ns)))
 		return "bad time in a pax header";
 	p->mtime = negative ? -(int64_t)sec - (ns > 0) : (int64_t)sec;
 	p->mtime_ns = negative && ns ? 1000000000 - ns : ns;
@@ -177,8 +177,9 @@ static const char *add_xattr(
 		return "bad name of an extended attribute";
 	size_t i = 0;
 
-	while (i < p->n_xattrs && (p->xattrs[i].name.len != name_len ||
-			   memcmp(pax_str(p, p->xattrs[i].name), name, name_len) != 0))
+	while (i < p->n_xattrs &&
+		(p->xattrs[i].name.len != name_len ||
+			memcmp(pax_str(p, p->xattrs[i].name), name, name_len) != 0))
 		i++;
 	if (i < p->n_xattrs) {
 		p->xattr_bytes -= name_len + p->xattrs[i].value.len;
@@ -276,8 +277,8 @@ static const char *add_encoded_xattr(
 static const struct key {
 	const char *name;
 	set_fn *set;
-	unsigned field;		// cleared by an empty value
-	bool single;		// makes sense for one file only: refused in a global header
+	unsigned field; // cleared by an empty value
+	bool single;	// makes sense for one file only: refused in a global header
 } keys[] = {
 	{ "path", set_path, PAX_PATH, false },
 	{ "linkpath", set_link, PAX_LINK, false },
@@ -375,7 +376,7 @@ void pax_inherit(struct pax *p, const struct pax *global)
 {
 	struct pax old = *p;
 
-	*p = *global;	// the values; not its memory
+	*p = *global; // the values; not its memory
 	p->map = old.map;
 	p->xattrs = old.xattrs;
 	p->cap_xattrs = old.cap_xattrs;

@@ -9,8 +9,8 @@
 #include "tar.h"
 #include "tarsparse.h"
 
-#define TAR_XATTRS 512		// of one entry
-#define TAR_XATTR_NAME 255	// bytes of a name
+#define TAR_XATTRS 512	   // of one entry
+#define TAR_XATTR_NAME 255 // bytes of a name
 
 enum pax_field {
 	PAX_PATH = 1 << 0,
@@ -25,11 +25,11 @@ enum pax_field {
 	PAX_SPARSE_SIZE = 1 << 9,
 	PAX_SPARSE_MAJOR = 1 << 10,
 	PAX_SPARSE_MINOR = 1 << 11,
-	PAX_SPARSE_MAP = 1 << 12,	// format 0.0 or 0.1: the map is here
+	PAX_SPARSE_MAP = 1 << 12, // format 0.0 or 0.1: the map is here
 };
 #define PAX_SPARSE (PAX_SPARSE_SIZE | PAX_SPARSE_MAJOR | PAX_SPARSE_MINOR | PAX_SPARSE_MAP)
 
-struct pax_text {		// a run of pax.text, a NUL behind it
+struct pax_text { // a run of pax.text, a NUL behind it
 	size_t at, len;
 };
 
@@ -37,14 +37,14 @@ struct pax_xattr {
 	struct pax_text name, value;
 };
 
-struct pax {			// {0} = empty
-	unsigned has;		// of enum pax_field: which of these are set
+struct pax {	      // {0} = empty
+	unsigned has; // of enum pax_field: which of these are set
 	struct pax_text path, link, sparse_name;
 	uint64_t size, uid, gid, major, minor;
 	int64_t mtime;
 	uint32_t mtime_ns;
 	uint64_t sparse_size, sparse_major, sparse_minor, sparse_off;
-	bool have_off;		// sparse_off waits for its length
+	bool have_off; // sparse_off waits for its length
 	struct sparse_map map;
 	struct pax_xattr *xattrs;
 	size_t n_xattrs, cap_xattrs, xattr_bytes;
@@ -54,7 +54,7 @@ struct pax {			// {0} = empty
 // Adds the records of one header: of two with one key the later wins. `global`: a 'g' header,
 // which may not carry what can only be true of one file (size, sparse map).
 const char *pax_parse(struct pax *p, const void *data, size_t n, bool global) must_check;
-void pax_inherit(struct pax *p, const struct pax *global);	// resets to a copy of global
+void pax_inherit(struct pax *p, const struct pax *global); // resets to a copy of global
 void pax_fini(struct pax *p);
 
 static inline const char *pax_str(const struct pax *p, struct pax_text t)

@@ -24,7 +24,7 @@ const char *sparse_add(struct sparse_map *m, uint64_t off, uint64_t len)
 		return "sparse map: more than 65536 extents";
 	m->v = xgrow(m->v, &m->cap, m->n + 1, sizeof *m->v);
 	m->v[m->n++] = (struct sparse_extent){ off, len };
-	m->stored += len;	// cannot overflow: extents are disjoint and below 2^63
+	m->stored += len; // cannot overflow: extents are disjoint and below 2^63
 	return NULL;
 }
 
@@ -56,7 +56,7 @@ bool sparse_decimal(const char *p, size_t n, uint64_t *ret)
 		if (p[i] < '0' || p[i] > '9')
 			return false;
 		if (__builtin_mul_overflow(v, 10u, &v) ||
-		    __builtin_add_overflow(v, (unsigned)(p[i] - '0'), &v))
+			__builtin_add_overflow(v, (unsigned)(p[i] - '0'), &v))
 			return false;
 	}
 	*ret = v;
@@ -113,8 +113,8 @@ static const char *take_line(struct sparse_lines *l, struct sparse_map *m)
 	return sparse_add(m, l->off, v);
 }
 
-const char *sparse_feed(struct sparse_lines *l, struct sparse_map *m, const void *data, size_t n,
-	bool *ret_done)
+const char *sparse_feed(
+	struct sparse_lines *l, struct sparse_map *m, const void *data, size_t n, bool *ret_done)
 {
 	const char *p = data;
 

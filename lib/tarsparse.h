@@ -14,12 +14,12 @@ struct sparse_extent {
 	uint64_t off, len;
 };
 
-struct sparse_map {		// {0} = empty
+struct sparse_map { // {0} = empty
 	struct sparse_extent *v;
 	size_t n, cap;
-	uint64_t stored;	// sum of len
+	uint64_t stored; // sum of len
 };
-void sparse_reset(struct sparse_map *m);	// empties, keeps the memory
+void sparse_reset(struct sparse_map *m); // empties, keeps the memory
 void sparse_fini(struct sparse_map *m);
 // Adds an extent: sorted, not overlapping, below 2^63.
 const char *sparse_add(struct sparse_map *m, uint64_t off, uint64_t len) must_check;
@@ -37,14 +37,14 @@ const char *sparse_add_list(struct sparse_map *m, const char *p, size_t n) must_
 
 // The map of pax format 1.0, decimal lines "count\n off\n len\n ..." at the head of the file's
 // data.
-struct sparse_lines {		// {0} before the first byte
+struct sparse_lines { // {0} before the first byte
 	char digits[20];
 	unsigned n_digits;
 	bool have_count, have_off;
-	uint64_t left, off;	// extents to come; the offset that waits for its length
+	uint64_t left, off; // extents to come; the offset that waits for its length
 };
 // Feeds the next bytes. *ret_done is set once the map is complete; what follows it in p is padding.
 const char *sparse_feed(struct sparse_lines *l, struct sparse_map *m, const void *p, size_t n,
-			bool *ret_done) must_check;
+	bool *ret_done) must_check;
 
 #endif

@@ -1,8 +1,9 @@
 // tree.c - the merged tree of an image while it is being built
 //
-// Nodes, names (dirents) and contents live in three growing arrays and refer to each other by number. Names are found through
-// one hash table over (directory, name). Every name remembers the layer that set it last, so that a whiteout can
-// spare what its own layer brought, in whatever order the tar has them (image-spec layer.md, "Whiteouts").
+// Nodes, names (dirents) and contents live in three growing arrays and refer to each other by
+// number. Names are found through one hash table over (directory, name). Every name remembers the
+// layer that set it last, so that a whiteout can spare what its own layer brought, in whatever
+// order the tar has them (image-spec layer.md, "Whiteouts").
 // SPDX-License-Identifier: Apache-2.0
 #include "tree.h"
 
@@ -12,51 +13,51 @@
 #include "log.h"
 
 struct tnode {
-	uint16_t mode;		// no type: a pending hard link
-	uint32_t nlink;		// names (directories: 1)
+	uint16_t mode;	// no type: a pending hard link
+	uint32_t nlink; // names (directories: 1)
 	uint32_t uid, gid;
 	int64_t mtime;
 	uint32_t mtime_ns;
 	uint32_t xattrs;
-	uint32_t number;	// when serialised
+	uint32_t number; // when serialised
 	union {
 		struct {
 			uint64_t size;
 			uint32_t content;
 		} file;
 		struct {
-			uint32_t first;		// newest entry
-			uint32_t dirent;	// its own name; TREE_NONE for the root
+			uint32_t first;	 // newest entry
+			uint32_t dirent; // its own name; TREE_NONE for the root
 			uint32_t entries;
-			uint32_t touched;	// last layer that set something at or below it
+			uint32_t touched; // last layer that set something at or below it
 		} dir;
 		struct {
-			uint32_t name, len;	// target in the heap
+			uint32_t name, len; // target in the heap
 		} link;
 		struct {
 			uint32_t major, minor;
 		} dev;
 		struct {
-			uint32_t number;	// in tree.pending
-			uint32_t dirent;	// its only name
+			uint32_t number; // in tree.pending
+			uint32_t dirent; // its only name
 		} pending;
 	};
 };
 
 struct tdirent {
 	uint32_t dir, node;
-	uint32_t next, prev;	// in the directory
-	uint32_t chain;		// in the hash table
-	uint32_t name;		// offset in the heap
+	uint32_t next, prev; // in the directory
+	uint32_t chain;	     // in the hash table
+	uint32_t name;	     // offset in the heap
 	uint16_t name_len;
 	uint16_t layer;
 };
 
-struct pending {		// a hard link whose target has not been seen: a node without a type keeps its place
+struct pending { // a hard link whose target has not been seen: a node without a type keeps its place
 	uint32_t node;
-	uint32_t path, target;	// in the heap
+	uint32_t path, target; // in the heap
 	uint32_t path_len, target_len;
-	bool seen;		// on the way from another one
+	bool seen; // on the way from another one
 };
 
 struct tree {
@@ -64,15 +65,15 @@ struct tree {
 	struct tdirent *dirents;
 	struct content *contents;
 	size_t n_nodes, cap_nodes, n_dirents, cap_dirents, n_contents, cap_contents;
-	uint32_t free_node, free_dirent;	// lists of released ones, linked by .number / .next
+	uint32_t free_node, free_dirent; // lists of released ones, linked by .number / .next
 	size_t live_nodes;
 	uint32_t *table;
 	size_t table_size, n_names;
-	uint32_t *by_sha;			// open addressing over contents
+	uint32_t *by_sha; // open addressing over contents
 	size_t by_sha_size;
-	struct buf heap;			// names and link targets
-	struct buf xattrs;			// serialised sets ...
-	uint32_t *xattr_off;			// ... and where each begins
+	struct buf heap;     // names and link targets
+	struct buf xattrs;   // serialised sets ...
+	uint32_t *xattr_off; // ... and where each begins
 	size_t n_xattrs, cap_xattrs;
 	struct pending *pending;
 	size_t n_pending, cap_pending;
@@ -86,7 +87,7 @@ static struct tnode *dir_of(struct tree *t, uint32_t n)
 
 // ---- names ----
 
-static uint32_t hash_bytes(uint32_t h, const void *p, size_t n)	// FNV-1a, 32 bit
+static uint32_t hash_bytes(uint32_t h, const void *p, size_t n) // FNV-1a, 32 bit
 {
 	const uint8_t *b = p;
 
@@ -121,7 +122,8 @@ static uint32_t find_name(const struct tree *t, uint32_t dir, const char *name, 
 static void table_insert(struct tree *t, uint32_t d)
 {
 	struct tdirent *e = &t->dirents[d];
-	uint32_t *slot = &t->table[name_hash(e->dir, name_of(t, e), e->name_len) & (t->table_size - 1)];
+	uint32_t *slot =
+		&t->table[name_hash(e->dir, name_of(t, e), e->name_len) & (t->table_size - 1)];
 
 	e->chain = *slot;
 	*slot = d;
@@ -191,12 +193,18 @@ static uint32_t link_node(struct tree *t, uint32_t dir, const char *name, size_t
 	if (d != TREE_NONE) {
 		t->free_dirent = t->dirents[d].next;
 	} else {
-		t->dirents = xgrow(t->dirents, &t->cap_dirents, t->n_dirents + 1, sizeof *t->dirents);
+		t->dirents =
+			xgrow(t->dirents, &t->cap_dirents, t->n_dirents + 1, sizeof *t->dirents);
 		d = (uint32_t)t->n_dirents++;
 	}
 	t->dirents[d] = (struct tdirent){
-		.dir = dir, .node = node, .next = first, .prev = TREE_NONE, .name = heap_add(t, name, len),
-		.name_len = (uint16_t)len, .layer = (uint16_t)t->layer,
+		.dir = dir,
+		.node = node,
+		.next = first,
+		.prev = TREE_NONE,
+		.name = heap_add(t, name, len),
+		.name_len = (uint16_t)len,
+		.layer = (uint16_t)t->layer,
 	};
 	if (first != TREE_NONE)
 		t->dirents[first].prev = d;
@@ -215,7 +223,8 @@ static uint32_t link_node(struct tree *t, uint32_t dir, const char *name, size_t
 static void unlink_dirent(struct tree *t, uint32_t d)
 {
 	struct tdirent *e = &t->dirents[d];
-	uint32_t *slot = &t->table[name_hash(e->dir, name_of(t, e), e->name_len) & (t->table_size - 1)];
+	uint32_t *slot =
+		&t->table[name_hash(e->dir, name_of(t, e), e->name_len) & (t->table_size - 1)];
 	uint32_t node = e->node;
 
 	while (*slot != d)
@@ -235,8 +244,8 @@ static void unlink_dirent(struct tree *t, uint32_t d)
 	drop_node(t, node);
 }
 
-// A directory of a lower layer that has been hidden, but stays for what this layer has put below it: what the lower layer said of
-// it is gone.
+// A directory of a lower layer that has been hidden, but stays for what this layer has put below
+// it: what the lower layer said of it is gone.
 static void forget_dir(struct tree *t, uint32_t d)
 {
 	struct tnode *n = &t->nodes[t->dirents[d].node];
@@ -257,8 +266,9 @@ static void drop_dir(struct tree *t, uint32_t d)
 		unlink_dirent(t, d);
 }
 
-// Removes what lower layers (all = false) or all layers (true) have put below a directory. No recursion: the walk goes
-// down to a directory's first remaining candidate and up again through the parents.
+// Removes what lower layers (all = false) or all layers (true) have put below a directory. No
+// recursion: the walk goes down to a directory's first remaining candidate and up again through the
+// parents.
 static void empty_dir(struct tree *t, uint32_t top, bool all)
 {
 	uint32_t dir = top, d = t->nodes[top].dir.first;
@@ -305,8 +315,9 @@ static uint32_t make_dir(struct tree *t, uint32_t parent, const char *name, size
 	return n;
 }
 
-// The directory of path[0..len), made where missing (0755, root, time 0). A component that is not a directory is replaced by one:
-// this is what a union of unpacked layers shows (docker, podman); links are never followed.
+// The directory of path[0..len), made where missing (0755, root, time 0). A component that is not a
+// directory is replaced by one: this is what a union of unpacked layers shows (docker, podman);
+// links are never followed.
 static uint32_t walk_dirs(struct tree *t, const char *path, size_t len)
 {
 	uint32_t dir = 0;
@@ -353,12 +364,14 @@ static int xattr_cmp(const void *a, const void *b)
 	return strcmp(((const struct tar_xattr *)a)->name, ((const struct tar_xattr *)b)->name);
 }
 
-// What a foreign layer may not set: overlayfs's control attributes (a lower layer could hide or redirect files of the container),
-// and the labels that the host's own security modules would act upon (field/reliability.md section 2B).
+// What a foreign layer may not set: overlayfs's control attributes (a lower layer could hide or
+// redirect files of the container), and the labels that the host's own security modules would act
+// upon (field/reliability.md section 2B).
 static bool xattr_kept(const struct tar_xattr *x)
 {
-	static const char *const dropped[] = { "trusted.overlay.", "user.overlay.", "security.selinux", "security.ima",
-					       "security.evm", "security.SMACK64", "security.apparmor" };
+	static const char *const dropped[] = { "trusted.overlay.", "user.overlay.",
+		"security.selinux", "security.ima", "security.evm", "security.SMACK64",
+		"security.apparmor" };
 
 	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
 		if (!strncmp(x->name, dropped[i], strlen(dropped[i])))
@@ -376,7 +389,8 @@ static void put_xattr(struct buf *b, const struct tar_xattr *x)
 	buf_zero(b, -b->len & 3);
 }
 
-// Images have few sets, in runs: the search back is bounded, so that 10^6 different ones stay linear.
+// Images have few sets, in runs: the search back is bounded, so that 10^6 different ones stay
+// linear.
 #define XATTR_SEARCH 256
 
 static uint32_t add_xattr_set(struct tree *t, const struct buf *set)
@@ -384,7 +398,8 @@ static uint32_t add_xattr_set(struct tree *t, const struct buf *set)
 	for (size_t i = t->n_xattrs; i-- && t->n_xattrs - i <= XATTR_SEARCH;) {
 		size_t end = i + 1 < t->n_xattrs ? t->xattr_off[i + 1] : t->xattrs.len;
 
-		if (end - t->xattr_off[i] == set->len && !memcmp(t->xattrs.data + t->xattr_off[i], set->data, set->len))
+		if (end - t->xattr_off[i] == set->len &&
+			!memcmp(t->xattrs.data + t->xattr_off[i], set->data, set->len))
 			return (uint32_t)i;
 	}
 	t->xattr_off = xgrow(t->xattr_off, &t->cap_xattrs, t->n_xattrs + 1, sizeof *t->xattr_off);
@@ -406,7 +421,8 @@ static int intern_xattrs(struct tree *t, const struct tar_entry *e, uint32_t *re
 	// stable for equal names is not needed: the reader of tar keeps the last of a name
 	qsort(v, e->n_xattrs, sizeof *v, xattr_cmp);
 	for (size_t i = 0; i < e->n_xattrs; i++) {
-		if (v[i].name_len > FMT_XATTR_NAME_MAX || !v[i].name_len || (i && !xattr_cmp(&v[i - 1], &v[i])))
+		if (v[i].name_len > FMT_XATTR_NAME_MAX || !v[i].name_len ||
+			(i && !xattr_cmp(&v[i - 1], &v[i])))
 			return -EBADMSG;
 		if (xattr_kept(&v[i]))
 			put_xattr(&set, &v[i]);
@@ -420,13 +436,14 @@ static int intern_xattrs(struct tree *t, const struct tar_entry *e, uint32_t *re
 
 // ---- entries ----
 
-#define HEAP_ENTRY_MAX 16384u	// bytes of names that one entry can bring
+#define HEAP_ENTRY_MAX 16384u // bytes of names that one entry can bring
 
 #define WH ".wh."
 #define WH_LEN 4u
 #define WH_OPAQUE ".wh..wh..opq"
 
-static void split(const struct tar_entry *e, size_t *ret_dir_len, const char **ret_base, size_t *ret_base_len)
+static void split(
+	const struct tar_entry *e, size_t *ret_dir_len, const char **ret_base, size_t *ret_base_len)
 {
 	const char *slash = memrchr(e->path, '/', e->path_len);
 
@@ -440,7 +457,8 @@ static bool is_whiteout(const char *base, size_t len)
 	return len >= WH_LEN && !memcmp(base, WH, WH_LEN);
 }
 
-// The first directory on the way to an entry whose name is a whiteout's; NULL when there is none, as it should be.
+// The first directory on the way to an entry whose name is a whiteout's; NULL when there is none,
+// as it should be.
 static const char *whiteout_dir(const struct tar_entry *e, size_t dir_len)
 {
 	const char *s = e->path, *end = e->path + dir_len;
@@ -466,17 +484,20 @@ bool tree_skips(const struct tar_entry *e)
 
 static int bad_whiteout(const struct tar_entry *e, const char *layer)
 {
-	return warn_errno(-EBADMSG, "layer %s: malformed whiteout %s", layer, log_quote_n(e->path, e->path_len));
+	return warn_errno(-EBADMSG, "layer %s: malformed whiteout %s", layer,
+		log_quote_n(e->path, e->path_len));
 }
 
-// .wh.NAME hides NAME of lower layers, .wh..wh..opq all of them in its directory; .wh..wh.* are aufs's own files, ignored.
-static int apply_whiteout(struct tree *t, const struct tar_entry *e, size_t dir_len, const char *base, size_t len,
-			  const char *layer)
+// .wh.NAME hides NAME of lower layers, .wh..wh..opq all of them in its directory; .wh..wh.* are
+// aufs's own files, ignored.
+static int apply_whiteout(struct tree *t, const struct tar_entry *e, size_t dir_len,
+	const char *base, size_t len, const char *layer)
 {
 	uint32_t dir, d;
 
 	// a hard link: aufs made its whiteouts so
-	if (e->type != TAR_FILE && e->type != TAR_HARDLINK && !(len >= 2 * WH_LEN && !memcmp(base + WH_LEN, WH, WH_LEN)))
+	if (e->type != TAR_FILE && e->type != TAR_HARDLINK &&
+		!(len >= 2 * WH_LEN && !memcmp(base + WH_LEN, WH, WH_LEN)))
 		return bad_whiteout(e, layer);
 	if (len == sizeof WH_OPAQUE - 1 && !memcmp(base, WH_OPAQUE, len)) {
 		dir = find_path(t, e->path, dir_len);
@@ -517,7 +538,8 @@ static void set_common(struct tnode *n, const struct tar_entry *e, uint32_t xatt
 	n->mode = (uint16_t)((n->mode & S_IFMT) | (e->mode & 07777));
 }
 
-static void set_dir(struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base, size_t len, uint32_t xattrs)
+static void set_dir(struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base,
+	size_t len, uint32_t xattrs)
 {
 	uint32_t d = len ? find_name(t, dir, base, len) : TREE_NONE, n = 0;
 
@@ -544,11 +566,14 @@ static void clear_name(struct tree *t, uint32_t dir, const char *base, size_t le
 	unlink_dirent(t, d);
 }
 
-static int set_other(struct tree *t, const struct tar_entry *e, uint32_t content, uint32_t dir, const char *base, size_t len,
-		     uint32_t xattrs)
+static int set_other(struct tree *t, const struct tar_entry *e, uint32_t content, uint32_t dir,
+	const char *base, size_t len, uint32_t xattrs)
 {
-	static const uint16_t type[] = { [TAR_FILE] = S_IFREG, [TAR_SYMLINK] = S_IFLNK, [TAR_CHR] = S_IFCHR,
-					 [TAR_BLK] = S_IFBLK, [TAR_FIFO] = S_IFIFO };
+	static const uint16_t type[] = { [TAR_FILE] = S_IFREG,
+		[TAR_SYMLINK] = S_IFLNK,
+		[TAR_CHR] = S_IFCHR,
+		[TAR_BLK] = S_IFBLK,
+		[TAR_FIFO] = S_IFIFO };
 	struct tnode *n;
 	uint32_t node;
 
@@ -578,7 +603,8 @@ static bool is_pending(const struct tree *t, uint32_t node)
 }
 
 // Keeps the link's place, so that a later entry of the same name wins as it should.
-static void add_pending(struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base, size_t len)
+static void add_pending(
+	struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base, size_t len)
 {
 	uint32_t node, d;
 
@@ -588,12 +614,15 @@ static void add_pending(struct tree *t, const struct tar_entry *e, uint32_t dir,
 	t->nodes[node].pending.number = (uint32_t)t->n_pending;
 	t->nodes[node].pending.dirent = d;
 	t->pending = xgrow(t->pending, &t->cap_pending, t->n_pending + 1, sizeof *t->pending);
-	t->pending[t->n_pending++] = (struct pending){
-		.node = node, .path = heap_add(t, e->path, e->path_len), .path_len = (uint32_t)e->path_len,
-		.target = heap_add(t, e->link, e->link_len), .target_len = (uint32_t)e->link_len };
+	t->pending[t->n_pending++] = (struct pending){ .node = node,
+		.path = heap_add(t, e->path, e->path_len),
+		.path_len = (uint32_t)e->path_len,
+		.target = heap_add(t, e->link, e->link_len),
+		.target_len = (uint32_t)e->link_len };
 }
 
-static int set_hardlink(struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base, size_t len)
+static int set_hardlink(
+	struct tree *t, const struct tar_entry *e, uint32_t dir, const char *base, size_t len)
 {
 	uint32_t target = find_path(t, e->link, e->link_len), d;
 
@@ -604,21 +633,23 @@ static int set_hardlink(struct tree *t, const struct tar_entry *e, uint32_t dir,
 	if (dir_of(t, target))
 		return -EBADMSG;
 	d = find_name(t, dir, base, len);
-	if (d != TREE_NONE && t->dirents[d].node == target) {	// to itself
+	if (d != TREE_NONE && t->dirents[d].node == target) { // to itself
 		t->dirents[d].layer = (uint16_t)t->layer;
 		return 0;
 	}
-	t->nodes[target].nlink++;	// clear_name must not free it
+	t->nodes[target].nlink++; // clear_name must not free it
 	clear_name(t, dir, base, len);
 	link_node(t, dir, base, len, target);
 	t->nodes[target].nlink--;
 	return 0;
 }
 
-static int bad_link(const char *layer, const char *path, size_t path_len, const char *target, size_t target_len)
+static int bad_link(
+	const char *layer, const char *path, size_t path_len, const char *target, size_t target_len)
 {
-	return warn_errno(-EBADMSG, "layer %s: hard link %s points to %s, which is missing or a directory", layer,
-			  log_quote_n(path, path_len), log_quote_n(target, target_len));
+	return warn_errno(-EBADMSG,
+		"layer %s: hard link %s points to %s, which is missing or a directory", layer,
+		log_quote_n(path, path_len), log_quote_n(target, target_len));
 }
 
 int tree_add(struct tree *t, const struct tar_entry *e, uint32_t content, const char *layer)
@@ -630,7 +661,7 @@ int tree_add(struct tree *t, const struct tar_entry *e, uint32_t content, const 
 
 	split(e, &dir_len, &base, &len);
 	hidden = whiteout_dir(e, dir_len);
-	if (hidden)	// aufs's own again, or nonsense
+	if (hidden) // aufs's own again, or nonsense
 		return strncmp(hidden, WH WH, 2 * WH_LEN) ? bad_whiteout(e, layer) : 0;
 	if (is_whiteout(base, len))
 		return apply_whiteout(t, e, dir_len, base, len, layer);
@@ -639,13 +670,17 @@ int tree_add(struct tree *t, const struct tar_entry *e, uint32_t content, const 
 	if (!len && e->type != TAR_DIR)
 		return warn_errno(-EBADMSG, "layer %s: the root is not a directory", layer);
 	if (e->type == TAR_SYMLINK && !e->link_len)
-		return warn_errno(-EBADMSG, "layer %s: symlink %s has no target", layer, log_quote_n(e->path, e->path_len));
+		return warn_errno(-EBADMSG, "layer %s: symlink %s has no target", layer,
+			log_quote_n(e->path, e->path_len));
 	if (e->type == TAR_CHR && !e->rdev_major && !e->rdev_minor)
-		return warn_errno(-EBADMSG, "layer %s: %s is a character device 0:0 (an overlayfs whiteout); "
-				  "OCI layers mark deletions by names, not devices", layer, log_quote_n(e->path, e->path_len));
+		return warn_errno(-EBADMSG,
+			"layer %s: %s is a character device 0:0 (an overlayfs whiteout); "
+			"OCI layers mark deletions by names, not devices",
+			layer, log_quote_n(e->path, e->path_len));
 	if (intern_xattrs(t, e, &xattrs))
-		return warn_errno(-EBADMSG, "layer %s: %s has malformed extended attributes, or too many", layer,
-				  log_quote_n(e->path, e->path_len));
+		return warn_errno(-EBADMSG,
+			"layer %s: %s has malformed extended attributes, or too many", layer,
+			log_quote_n(e->path, e->path_len));
 	dir = walk_dirs(t, e->path, dir_len);
 	touch(t, dir);
 	if (e->type == TAR_DIR) {
@@ -665,7 +700,8 @@ static uint32_t target_of(const struct tree *t, uint32_t node)
 	return find_path(t, (const char *)t->heap.data + p->target, p->target_len);
 }
 
-// The file that a pending link ends at, over others of its kind; TREE_NONE: nothing, a directory, or a circle.
+// The file that a pending link ends at, over others of its kind; TREE_NONE: nothing, a directory,
+// or a circle.
 static uint32_t follow(struct tree *t, uint32_t node)
 {
 	while (node != TREE_NONE && is_pending(t, node)) {
@@ -704,11 +740,13 @@ int tree_end_layer(struct tree *t, const char *layer)
 		const struct tnode *n = &t->nodes[p->node];
 		const char *heap = (const char *)t->heap.data;
 
-		// settled before, or its name has gone to a later entry (then the node may be another one's by now)
+		// settled before, or its name has gone to a later entry (then the node may be
+		// another one's by now)
 		if (!n->nlink || !is_pending(t, p->node) || n->pending.number != i)
 			continue;
 		if (settle(t, p->node))
-			return bad_link(layer, heap + p->path, p->path_len, heap + p->target, p->target_len);
+			return bad_link(layer, heap + p->path, p->path_len, heap + p->target,
+				p->target_len);
 	}
 	t->n_pending = 0;
 	return 0;
@@ -724,7 +762,7 @@ struct tree *tree_new(void)
 	struct tree *t = xcalloc(1, sizeof *t);
 
 	t->free_node = t->free_dirent = TREE_NONE;
-	t->layer = UINT32_MAX;		// the first layer is 0
+	t->layer = UINT32_MAX; // the first layer is 0
 	table_grow(t);
 	new_node(t);
 	t->nodes[0].mode = S_IFDIR | 0755;
@@ -809,7 +847,8 @@ static _Thread_local const struct tree *sort_tree;
 
 static int dirent_cmp(const void *a, const void *b)
 {
-	const struct tdirent *x = &sort_tree->dirents[*(const uint32_t *)a], *y = &sort_tree->dirents[*(const uint32_t *)b];
+	const struct tdirent *x = &sort_tree->dirents[*(const uint32_t *)a],
+			     *y = &sort_tree->dirents[*(const uint32_t *)b];
 	int c = memcmp(name_of(sort_tree, x), name_of(sort_tree, y), MIN(x->name_len, y->name_len));
 
 	return c ? c : (int)x->name_len - (int)y->name_len;
@@ -869,7 +908,12 @@ int tree_walk_layer(struct tree *t, int (*fn)(void *arg, struct content *c), voi
 static struct fmt_node packed_node(const struct tree *t, const struct tnode *n, struct buf *names)
 {
 	struct fmt_node f = {
-		.mode = n->mode, .nlink = n->nlink, .uid = n->uid, .gid = n->gid, .mtime = n->mtime, .mtime_ns = n->mtime_ns,
+		.mode = n->mode,
+		.nlink = n->nlink,
+		.uid = n->uid,
+		.gid = n->gid,
+		.mtime = n->mtime,
+		.mtime_ns = n->mtime_ns,
 		.xattrs = n->xattrs,
 	};
 
@@ -898,7 +942,7 @@ static struct fmt_node packed_node(const struct tree *t, const struct tnode *n, 
 struct packer {
 	struct tree *t;
 	struct buf *nodes, *dirents, *names;
-	uint32_t *order;	// node of each number
+	uint32_t *order; // node of each number
 	size_t n, cap;
 };
 
@@ -944,7 +988,8 @@ static void pack_dir(struct packer *p, uint32_t number)
 
 static void pack_xattrs(const struct tree *t, struct buf *out)
 {
-	uint32_t base = 4 + 4 * ((uint32_t)t->n_xattrs + 1), n = (uint32_t)t->n_xattrs, end = base + (uint32_t)t->xattrs.len;
+	uint32_t base = 4 + 4 * ((uint32_t)t->n_xattrs + 1), n = (uint32_t)t->n_xattrs,
+		 end = base + (uint32_t)t->xattrs.len;
 
 	if (!n)
 		return;
@@ -960,7 +1005,10 @@ static void pack_xattrs(const struct tree *t, struct buf *out)
 
 void tree_serialise(struct tree *t, struct buf out[static 4])
 {
-	struct packer p = { .t = t, .nodes = &out[SEC_NODES], .dirents = &out[SEC_DIRENTS], .names = &out[SEC_NAMES] };
+	struct packer p = { .t = t,
+		.nodes = &out[SEC_NODES],
+		.dirents = &out[SEC_DIRENTS],
+		.names = &out[SEC_NAMES] };
 	struct fmt_node root = packed_node(t, &t->nodes[0], p.names);
 
 	for (size_t i = 0; i < t->n_nodes; i++)

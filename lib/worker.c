@@ -1,8 +1,9 @@
 // worker.c - the process that serves an image on a FUSE connection which its holder owns
 //
-// Threads: main runs the driver; `control` sends signs of life and hears the holder. Everything here is read again from the store
-// and checked, by digest; nothing of a predecessor's memory is believed but its ledger, which the same program has written.
-// When the holder is killed the worker goes on: readers lose nothing but the next successor.
+// Threads: main runs the driver; `control` sends signs of life and hears the holder. Everything
+// here is read again from the store and checked, by digest; nothing of a predecessor's memory is
+// believed but its ledger, which the same program has written. When the holder is killed the worker
+// goes on: readers lose nothing but the next successor.
 // SPDX-License-Identifier: Apache-2.0
 #include "worker.h"
 
@@ -53,12 +54,18 @@ static int read_fields(yyjson_val *o, struct about *a)
 	uint64_t retries, level;
 
 	*a = (struct about){
-		.reference = json_str(o, "reference"), .store = json_str(o, "store"), .driver = json_str(o, "driver"),
-		.accelerated = json_bool(o, "accelerated", false), .authfile = json_str(o, "authfile"), .cacert = json_str(o, "cacert"),
-		.plain_http = json_bool(o, "plain_http", false), .no_resend = json_bool(o, "no_resend", false),
+		.reference = json_str(o, "reference"),
+		.store = json_str(o, "store"),
+		.driver = json_str(o, "driver"),
+		.accelerated = json_bool(o, "accelerated", false),
+		.authfile = json_str(o, "authfile"),
+		.cacert = json_str(o, "cacert"),
+		.plain_http = json_bool(o, "plain_http", false),
+		.no_resend = json_bool(o, "no_resend", false),
 	};
 	if (!a->reference || !a->store || !a->driver || !index || digest_parse(index, &a->index) ||
-	    json_u64(o, "deadline_ns", &a->deadline_ns) || json_u64(o, "retries", &retries) || json_u64(o, "log_level", &level))
+		json_u64(o, "deadline_ns", &a->deadline_ns) || json_u64(o, "retries", &retries) ||
+		json_u64(o, "log_level", &level))
 		return -EBADMSG;
 	a->retries = (unsigned)retries;
 	a->log_level = (unsigned)level;
@@ -73,8 +80,9 @@ int about_read(const void *p, size_t n, struct about *ret, struct yyjson_doc **r
 	if (json_parse(p, n, NULL, &doc) || json_u64(json_root(doc), "version", &version))
 		return warn_errno(-EBADMSG, "the state that a mount hands over cannot be read");
 	if (version != ABOUT_VERSION)
-		return warn_errno(-EPROTO, "the state that a mount hands over has version %llu, this is fcpull %s, which knows %d",
-				  (unsigned long long)version, FCPULL_VERSION, ABOUT_VERSION);
+		return warn_errno(-EPROTO,
+			"the state that a mount hands over has version %llu, this is fcpull %s, which knows %d",
+			(unsigned long long)version, FCPULL_VERSION, ABOUT_VERSION);
 	if (read_fields(json_root(doc), ret))
 		return warn_errno(-EBADMSG, "the state that a mount hands over lacks something");
 	*ret_doc = steal(&doc);
@@ -97,7 +105,8 @@ static int map_about(struct about *ret, yyjson_doc **ret_doc)
 	return r;
 }
 
-// The name of a file in memory with this text: what wants a path gets one, and secrets never touch a disk.
+// The name of a file in memory with this text: what wants a path gets one, and secrets never touch
+// a disk.
 static const char *text_file(const char *text, char path[static 32])
 {
 	int fd = text ? memfd_create("fcpull-text", MFD_CLOEXEC) : -1;
@@ -115,10 +124,11 @@ static const char *text_file(const char *text, char path[static 32])
 static int open_image(const struct about *a, struct host_image **ret)
 {
 	static char authfile[32], cacert[32];
-	static struct host_opts o;	// the repo borrows its net for as long as it is open
+	static struct host_opts o; // the repo borrows its net for as long as it is open
 
 	o = (struct host_opts){ .root = a->store, .net = { .plain_http = a->plain_http } };
-	// the engine itself asks again, until the readers' deadline; long pauses in between would be felt when the network is back
+	// the engine itself asks again, until the readers' deadline; long pauses in between would
+	// be felt when the network is back
 	o.net.retries = a->retries ? a->retries : TRIES;
 	o.net.authfile = text_file(a->authfile, authfile);
 	o.net.cacert = text_file(a->cacert, cacert);
@@ -145,7 +155,8 @@ static void take(int ledger)
 		dead = mmap(NULL, sizeof *dead, PROT_READ, MAP_SHARED, ledger, 0);
 	m.result = dead == MAP_FAILED ? -ENOMEM : fuse_take_over(dead, no_resend);
 	if (m.result && m.result != -ENODEV)
-		warn_errno(m.result, "take over what a worker has left; its readers wait until they are interrupted");
+		warn_errno(m.result,
+			"take over what a worker has left; its readers wait until they are interrupted");
 	if (dead != MAP_FAILED)
 		munmap(dead, sizeof *dead);
 	ctl_send(WORK_CTL, m, -1);
@@ -210,7 +221,8 @@ static int start_control(void)
 
 static int use_ledger(void)
 {
-	struct fuse_ledger *l = mmap(NULL, sizeof *l, PROT_READ | PROT_WRITE, MAP_SHARED, WORK_LEDGER, 0);
+	struct fuse_ledger *l =
+		mmap(NULL, sizeof *l, PROT_READ | PROT_WRITE, MAP_SHARED, WORK_LEDGER, 0);
 
 	if (l == MAP_FAILED || ftruncate(WORK_LEDGER, sizeof *l))
 		return warn_errno(-errno, "map the ledger");
@@ -239,7 +251,8 @@ static int serve(const struct about *a)
 		r = d->serve(h, HOLD_FUSE, THREADS);
 	if (r && r != -ECANCELED)
 		return r;
-	// nobody waits for an answer any more; what is under way for the store may be cut short at any point, as by a power cut
+	// nobody waits for an answer any more; what is under way for the store may be cut short at
+	// any point, as by a power cut
 	if (lazy_damaged(h->lz))
 		host_close(h);
 	return 0;

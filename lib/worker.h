@@ -8,23 +8,25 @@
 #define ABOUT_VERSION 1
 #define ABOUT_MAX (4u << 20)
 
-// What a worker must know: all that is needed to serve without a registry, and to ask one. Versioned, so that a later fcpull understands it.
+// What a worker must know: all that is needed to serve without a registry, and to ask one.
+// Versioned, so that a later fcpull understands it.
 struct about {
-	const char *reference;	// complete; a layout's directory absolute
-	const char *store;	// absolute
+	const char *reference; // complete; a layout's directory absolute
+	const char *store;     // absolute
 	struct digest index;
-	bool accelerated;	// missing data can be asked for
+	bool accelerated; // missing data can be asked for
 	const char *driver;
 	uint64_t deadline_ns;
-	const char *authfile;	// the text of one, or NULL
-	const char *cacert;	// PEM, or NULL
+	const char *authfile; // the text of one, or NULL
+	const char *cacert;   // PEM, or NULL
 	bool plain_http;
 	unsigned retries;
 	unsigned log_level;
-	bool no_resend;		// for tests: as if the kernel were older than 6.9
+	bool no_resend; // for tests: as if the kernel were older than 6.9
 };
 void about_write(const struct about *a, struct buf *out);
-// Strings point into *ret_doc, to be freed by yyjson_doc_free. -EBADMSG, -EPROTO (a later version): logged.
+// Strings point into *ret_doc, to be freed by yyjson_doc_free. -EBADMSG, -EPROTO (a later version):
+// logged.
 struct yyjson_doc;
 int about_read(const void *p, size_t n, struct about *ret, struct yyjson_doc **ret_doc) must_check;
 

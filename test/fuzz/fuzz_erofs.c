@@ -1,8 +1,8 @@
 // fuzz_erofs.c - EROFS metadata of random trees: built, read back by a reader of our own, equal
 // SPDX-License-Identifier: Apache-2.0
 //
-// The input is a program: each step adds an entry to a tree, which goes through tree, index and erofs_build. What index_open has
-// accepted must be built.
+// The input is a program: each step adds an entry to a tree, which goes through tree, index and
+// erofs_build. What index_open has accepted must be built.
 #include "../unit/erofsread.h"
 #include "format.h"
 #include "indexw.h"
@@ -46,19 +46,23 @@ static void make_path(struct input *in, char out[static 1024])
 	out[len - 1] = '\0';
 }
 
-static size_t make_xattrs(struct input *in, struct tar_xattr out[static 8], char names[static 8][40])
+static size_t make_xattrs(
+	struct input *in, struct tar_xattr out[static 8], char names[static 8][40])
 {
-	static const char *const prefixes[] = { "user.", "trusted.", "security.", "system.posix_acl_access", "system.posix_acl_default",
-						"btrfs.", "user" };
+	static const char *const prefixes[] = { "user.", "trusted.", "security.",
+		"system.posix_acl_access", "system.posix_acl_default", "btrfs.", "user" };
 	static const uint8_t value[65000];
 	size_t n = take(in, 1) % 8;
 
 	for (size_t i = 0; i < n; i++) {
 		uint32_t how = take(in, 1);
 
-		snprintf(names[i], 40, "%s%.*s", prefixes[how % 7], (int)(how / 7 % 3), i % 2 ? "bb" : "ab");
-		out[i] = (struct tar_xattr){ .name = names[i], .name_len = (uint32_t)strlen(names[i]), .value = value,
-					     .value_len = take(in, 1) << (how >> 5) };
+		snprintf(names[i], 40, "%s%.*s", prefixes[how % 7], (int)(how / 7 % 3),
+			i % 2 ? "bb" : "ab");
+		out[i] = (struct tar_xattr){ .name = names[i],
+			.name_len = (uint32_t)strlen(names[i]),
+			.value = value,
+			.value_len = take(in, 1) << (how >> 5) };
 	}
 	return n;
 }
@@ -70,7 +74,8 @@ static uint32_t n_seen;
 
 static void add(struct input *in, struct tree *t, uint32_t blocks[static SPACES])
 {
-	static const enum tar_type types[] = { TAR_FILE, TAR_FILE, TAR_DIR, TAR_SYMLINK, TAR_HARDLINK, TAR_CHR, TAR_BLK, TAR_FIFO };
+	static const enum tar_type types[] = { TAR_FILE, TAR_FILE, TAR_DIR, TAR_SYMLINK,
+		TAR_HARDLINK, TAR_CHR, TAR_BLK, TAR_FIFO };
 	char path[1024], link[1024], target[4096], names[8][40];
 	struct tar_xattr xattrs[8];
 	uint32_t content = TREE_NONE;
@@ -105,7 +110,7 @@ static void add(struct input *in, struct tree *t, uint32_t blocks[static SPACES]
 		content = tree_add_content(t, &c);
 	}
 	if ((e.type == TAR_HARDLINK && !*link) || tree_add(t, &e, content, "fuzz"))
-		return;	// refused, as a layer's entry would be
+		return; // refused, as a layer's entry would be
 	if (e.type != TAR_DIR && e.type != TAR_HARDLINK)
 		memcpy(seen[n_seen++ % 16], path, sizeof path);
 }

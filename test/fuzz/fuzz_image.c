@@ -1,7 +1,9 @@
-// fuzz_image.c - indexes, manifests, configs and accelerated manifests, through a repository in memory
+// fuzz_image.c - indexes, manifests, configs and accelerated manifests, through a repository in
+// memory
 // SPDX-License-Identifier: Apache-2.0
 //
-// The input is cut into documents at NUL bytes: what the tag names, then up to 7 others, which they can name (mockrepo.h).
+// The input is cut into documents at NUL bytes: what the tag names, then up to 7 others, which they
+// can name (mockrepo.h).
 #include "image.h"
 #include "json.h"
 #include "log.h"
@@ -38,7 +40,8 @@ static void check(const struct image *img, enum image_want want)
 	must(strlen(platform_str(&img->platform, s)) < sizeof s);
 	if (!img->accel)
 		return;
-	must(img->accel->index_size && img->accel->index_size <= img->accel->boot.size && img->accel->n_data <= img->n_layers);
+	must(img->accel->index_size && img->accel->index_size <= img->accel->boot.size &&
+		img->accel->n_data <= img->n_layers);
 }
 
 static void open_it(struct mock *m, enum image_want want)

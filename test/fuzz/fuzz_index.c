@@ -1,8 +1,8 @@
 // fuzz_index.c - index sections: what index_open accepts can be walked whole
 // SPDX-License-Identifier: Apache-2.0
 //
-// The first byte steers: 0 = the bytes as they are; 1 = packed; 2 = eight lengths of sections (16 bit each) and their bytes,
-// around which a right header is put.
+// The first byte steers: 0 = the bytes as they are; 1 = packed; 2 = eight lengths of sections (16
+// bit each) and their bytes, around which a right header is put.
 #include "indexw.h"
 #include "log.h"
 
@@ -31,7 +31,7 @@ static void open_packed(const uint8_t *p, size_t n)
 
 	if (n >= sizeof h) {
 		memcpy(&h, p, sizeof h);
-		if (h.plain_len > 1 << 20)	// time
+		if (h.plain_len > 1 << 20) // time
 			return;
 	}
 	if (index_unpack(p, n, "fuzz", &ix))
@@ -72,14 +72,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	log_level = LOG_QUIET;
 	switch (*data) {
-	case 0:
-		open_raw(data + 1, size - 1);
-		break;
-	case 1:
-		open_packed(data + 1, size - 1);
-		break;
-	default:
-		open_mended(data + 1, size - 1);
+	case 0: open_raw(data + 1, size - 1); break;
+	case 1: open_packed(data + 1, size - 1); break;
+	default: open_mended(data + 1, size - 1);
 	}
 	return 0;
 }

@@ -1,8 +1,8 @@
 // fuzz_inflate.c - the layer decoder on arbitrary bytes
 // SPDX-License-Identifier: Apache-2.0
 //
-// The input comes in pieces, as from a network, and goes out in pieces: the first byte has their sizes.
-// Whatever the sizes, the same bytes and the same verdict must come out.
+// The input comes in pieces, as from a network, and goes out in pieces: the first byte has their
+// sizes. Whatever the sizes, the same bytes and the same verdict must come out.
 #include "hash.h"
 #include "inflate.h"
 #include "log.h"
@@ -75,7 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct outcome b = decode(data + 1, size - 1, 1 + *data % 16, 1u << (*data >> 4));
 
 	// a corrupt stream may give less or more before the error is seen
-	if (a.error != b.error || (!a.error && (a.bytes != b.bytes || !digest_equal(&a.sum, &b.sum))))
+	if (a.error != b.error ||
+		(!a.error && (a.bytes != b.bytes || !digest_equal(&a.sum, &b.sum))))
 		abort();
 	return 0;
 }

@@ -1,14 +1,14 @@
 // fuzz_tar.c - the tar reader on arbitrary bytes
 // SPDX-License-Identifier: Apache-2.0
 //
-// The first byte steers: bit 0 makes the checksum of every block right, without which a fuzzer would
-// hardly get past a header; bit 1 leaves data unread; the rest is the size of a read.
+// The first byte steers: bit 0 makes the checksum of every block right, without which a fuzzer
+// would hardly get past a header; bit 1 leaves data unread; the rest is the size of a read.
 #include "log.h"
 #include "tar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define OUT_MAX (1u << 20)	// bytes to read in a run: holes cost nothing in the input
+#define OUT_MAX (1u << 20) // bytes to read in a run: holes cost nothing in the input
 
 static void mend_checksum(uint8_t *block)
 {
@@ -17,7 +17,7 @@ static void mend_checksum(uint8_t *block)
 	memset(block + 148, ' ', 8);
 	for (size_t i = 0; i < 512; i++)
 		sum += block[i];
-	if (sum == 8 * ' ')	// the end marker
+	if (sum == 8 * ' ') // the end marker
 		memset(block + 148, 0, 8);
 	else
 		snprintf((char *)block + 148, 8, "%06o", sum);
@@ -29,13 +29,13 @@ static void check_entry(const struct tar_entry *e)
 	size_t xattr_bytes = 0;
 
 	if (strlen(e->path) != e->path_len || e->path_len > TAR_PATH_MAX || e->mode > 07777 ||
-	    e->mtime_ns > 999999999 || e->size > INT64_MAX || (e->type != TAR_FILE && e->size))
+		e->mtime_ns > 999999999 || e->size > INT64_MAX || (e->type != TAR_FILE && e->size))
 		abort();
 	if (*e->path == '/' || (e->path_len && e->path[e->path_len - 1] == '/') ||
-	    strstr(e->path, "//") || (!e->path_len && e->type != TAR_DIR))
+		strstr(e->path, "//") || (!e->path_len && e->type != TAR_DIR))
 		abort();
 	if ((e->type == TAR_SYMLINK || e->type == TAR_HARDLINK) &&
-	    (!e->link || strlen(e->link) != e->link_len))
+		(!e->link || strlen(e->link) != e->link_len))
 		abort();
 	for (size_t i = 0; i < e->n_xattrs; i++) {
 		if (strlen(e->xattrs[i].name) != e->xattrs[i].name_len)

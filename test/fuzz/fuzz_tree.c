@@ -1,4 +1,5 @@
-// fuzz_tree.c - sequences of tar entries into a tree: it must be what a naive model says, and serialise to an index that opens
+// fuzz_tree.c - sequences of tar entries into a tree: it must be what a naive model says, and
+// serialise to an index that opens
 // SPDX-License-Identifier: Apache-2.0
 #include "log.h"
 #include "tree.h"

@@ -1,4 +1,5 @@
-// boxprobe.c - what a hostile process in a container would try; prints each outcome, for test/box.test
+// boxprobe.c - what a hostile process in a container would try; prints each outcome, for
+// test/box.test
 // SPDX-License-Identifier: Apache-2.0
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,8 @@
-// erofsread.h - a reader of EROFS metadata that shares no code with erofs.c: is this the tree of that index?
+// erofsread.h - a reader of EROFS metadata that shares no code with erofs.c: is this the tree of
+// that index?
 //
-// For test_erofs.c and fuzz_erofs.c. It checks more than the kernel asks for: order, no overlaps, no inode across blocks.
+// For test_erofs.c and fuzz_erofs.c. It checks more than the kernel asks for: order, no overlaps,
+// no inode across blocks.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef EROFSREAD_H
 #define EROFSREAD_H
@@ -13,11 +15,11 @@
 struct er {
 	const struct index *ix;
 	const struct erofs_image *im;
-	uint8_t *m;	// all metadata
+	uint8_t *m; // all metadata
 	uint64_t len;
 	struct erofs_super s;
-	uint64_t *nid;	// by node
-	uint8_t *used;	// by units of 32 bytes
+	uint64_t *nid; // by node
+	uint8_t *used; // by units of 32 bytes
 	char why[300];
 };
 
@@ -38,7 +40,8 @@ static bool er_claim(struct er *r, uint64_t at, uint64_t n, const char *what, ui
 		return er_bad(r, "node %u: %s outside of the metadata", node, what);
 	for (uint64_t i = at / 32; i < (at + n + 31) / 32; i++) {
 		if (r->used[i])
-			return er_bad(r, "node %u: %s at %llu lies on something else", node, what, (unsigned long long)at);
+			return er_bad(r, "node %u: %s at %llu lies on something else", node, what,
+				(unsigned long long)at);
 		r->used[i] = 1;
 	}
 	return true;
@@ -65,8 +68,9 @@ static bool er_can_name(const struct xattr_view *x)
 	memcpy(name, x->name, x->name_len);
 	if (strcmp(name, er_prefix(2)) == 0 || strcmp(name, er_prefix(3)) == 0)
 		return true;
-	return (strncmp(name, "user.", 5) == 0 && name[5]) || (strncmp(name, "trusted.", 8) == 0 && name[8]) ||
-	       (strncmp(name, "security.", 9) == 0 && name[9]);
+	return (strncmp(name, "user.", 5) == 0 && name[5]) ||
+		(strncmp(name, "trusted.", 8) == 0 && name[8]) ||
+		(strncmp(name, "security.", 9) == 0 && name[9]);
 }
 
 // The entry at `at` is one of the node's xattrs; how long it is.
@@ -82,13 +86,15 @@ static bool er_xattr(struct er *r, uint32_t node, uint64_t at, uint32_t *ret_siz
 	*ret_size = ((uint32_t)sizeof e + e.name_len + e.value_len + 3) & ~3u;
 	if (*ret_size > r->len - at || !er_prefix(e.prefix))
 		return er_bad(r, "node %u: xattr entry", node);
-	int n = snprintf(name, sizeof name, "%s%.*s", er_prefix(e.prefix), e.name_len, (const char *)r->m + at + sizeof e);
+	int n = snprintf(name, sizeof name, "%s%.*s", er_prefix(e.prefix), e.name_len,
+		(const char *)r->m + at + sizeof e);
 	for (uint32_t i = 0; i < index_xattr_count(r->ix, node); i++) {
 		index_xattr(r->ix, node, i, &x);
 		if ((int)x.name_len == n && memcmp(x.name, name, x.name_len) == 0)
 			return (x.value_len == e.value_len &&
-				memcmp(x.value, r->m + at + sizeof e + e.name_len, e.value_len) == 0) ||
-			       er_bad(r, "node %u: value of xattr %s", node, name);
+				       memcmp(x.value, r->m + at + sizeof e + e.name_len,
+					       e.value_len) == 0) ||
+				er_bad(r, "node %u: value of xattr %s", node, name);
 	}
 	return er_bad(r, "node %u: xattr %s is not in the index", node, name);
 }
@@ -104,7 +110,8 @@ static bool er_xattrs(struct er *r, uint32_t node, uint64_t at, uint32_t len)
 		want += er_can_name(&x);
 	}
 	if (!want || !len)
-		return (!want && !len) || er_bad(r, "node %u: %u xattrs, %u bytes", node, want, len);
+		return (!want && !len) ||
+			er_bad(r, "node %u: %u xattrs, %u bytes", node, want, len);
 	memcpy(&h, r->m + at, sizeof h);
 	for (uint32_t i = 0; i < h.shared; i++, got++) {
 		memcpy(&id, r->m + at + sizeof h + 4ull * i, sizeof id);
@@ -115,22 +122,26 @@ static bool er_xattrs(struct er *r, uint32_t node, uint64_t at, uint32_t len)
 	for (; p < at + len; p += size, got++)
 		if (!er_xattr(r, node, p, &size))
 			return false;
-	return (p == at + len && got == want) || er_bad(r, "node %u: %u of %u xattrs", node, got, want);
+	return (p == at + len && got == want) ||
+		er_bad(r, "node %u: %u of %u xattrs", node, got, want);
 }
 
 // ---- directories ----
 
 struct er_list {
-	uint32_t dir, i;	// next entry of the index
+	uint32_t dir, i; // next entry of the index
 	unsigned dots;
 	char last[256];
 	uint32_t last_len;
 	bool any;
 };
 
-static bool er_entry(struct er *r, struct er_list *l, const struct erofs_dirent *d, const char *name, uint32_t len)
+static bool er_entry(struct er *r, struct er_list *l, const struct erofs_dirent *d,
+	const char *name, uint32_t len)
 {
-	static const uint8_t types[16] = { [1] = 5, [2] = 3, [4] = 2, [6] = 4, [8] = 1, [10] = 7, [12] = 6 };
+	static const uint8_t types[16] = {
+		[1] = 5, [2] = 3, [4] = 2, [6] = 4, [8] = 1, [10] = 7, [12] = 6
+	};
 	struct dirent_view e = { .name = "", .node = l->dir, .type = S_IFDIR };
 	int c = memcmp(l->last, name, MIN(len, l->last_len));
 
@@ -175,9 +186,12 @@ static bool er_dir_block(struct er *r, struct er_list *l, const uint8_t *b, uint
 		if (d.name_off >= end || end > len)
 			return er_bad(r, "directory %u: name offset", l->dir);
 		if (i + 1 == n)
-			end = d.name_off + (uint32_t)strnlen((const char *)b + d.name_off, end - d.name_off);
-		if (end - d.name_off > 255 || !er_entry(r, l, &d, (const char *)b + d.name_off, end - d.name_off))
-			return *r->why ? false : er_bad(r, "directory %u: length of a name", l->dir);
+			end = d.name_off +
+				(uint32_t)strnlen((const char *)b + d.name_off, end - d.name_off);
+		if (end - d.name_off > 255 ||
+			!er_entry(r, l, &d, (const char *)b + d.name_off, end - d.name_off))
+			return *r->why ? false
+				       : er_bad(r, "directory %u: length of a name", l->dir);
 	}
 	return true;
 }
@@ -197,17 +211,21 @@ static bool er_dir(struct er *r, uint32_t node, const struct erofs_inode *in, ui
 		if (!er_dir_block(r, &l, r->m + at, n))
 			return false;
 	}
-	return (l.dots == 2 && l.i == index_dir_count(r->ix, node)) || er_bad(r, "directory %u: names are missing", node);
+	return (l.dots == 2 && l.i == index_dir_count(r->ix, node)) ||
+		er_bad(r, "directory %u: names are missing", node);
 }
 
 // ---- inodes ----
 
-static bool er_fields(struct er *r, uint32_t node, const struct erofs_inode *in, const struct attr *a)
+static bool er_fields(
+	struct er *r, uint32_t node, const struct erofs_inode *in, const struct attr *a)
 {
-	uint32_t dev = (a->rdev_minor & 0xff) | a->rdev_major << 8 | (a->rdev_minor & 0xfff00) << 12;
+	uint32_t dev =
+		(a->rdev_minor & 0xff) | a->rdev_major << 8 | (a->rdev_minor & 0xfff00) << 12;
 
-	if (in->mode != a->mode || in->nlink != a->nlink || in->uid != a->uid || in->gid != a->gid || in->mtime != a->mtime ||
-	    in->mtime_ns != a->mtime_ns || (!S_ISDIR(a->mode) && in->size != a->size))
+	if (in->mode != a->mode || in->nlink != a->nlink || in->uid != a->uid ||
+		in->gid != a->gid || in->mtime != a->mtime || in->mtime_ns != a->mtime_ns ||
+		(!S_ISDIR(a->mode) && in->size != a->size))
 		return er_bad(r, "node %u: attributes", node);
 	if (in->reserved || (in->format != 1 && in->format != (1 | EROFS_INLINE << 1)))
 		return er_bad(r, "node %u: format %u", node, in->format);
@@ -235,7 +253,7 @@ static bool er_node(struct er *r, uint32_t node)
 	bool is_inline = in.format >> 1 == EROFS_INLINE;
 	uint32_t tail = is_inline ? (uint32_t)(in.size % 4096) : 0;
 	if (!er_claim(r, at, sizeof in + xattrs + tail, "inode", node) ||
-	    !er_xattrs(r, node, at + sizeof in, xattrs))
+		!er_xattrs(r, node, at + sizeof in, xattrs))
 		return false;
 	at += sizeof in + xattrs;
 	if (tail && at + tail > block + 4096)
@@ -247,7 +265,8 @@ static bool er_node(struct er *r, uint32_t node)
 	if (!is_inline && !er_claim(r, (uint64_t)in.u << 12, 4096, "link's target", node))
 		return false;
 	const char *target = index_symlink(r->ix, node, &len);
-	return memcmp(r->m + (is_inline ? at : (uint64_t)in.u << 12), target, len) == 0 || er_bad(r, "node %u: target", node);
+	return memcmp(r->m + (is_inline ? at : (uint64_t)in.u << 12), target, len) == 0 ||
+		er_bad(r, "node %u: target", node);
 }
 
 // ---- the super block, and all ----
@@ -273,14 +292,16 @@ static bool er_super(struct er *r, enum erofs_placement p)
 	memcpy(block, r->m, sizeof block);
 	memcpy(&r->s, block + 1024, sizeof r->s);
 	memset(block + 1024 + 4, 0, 4);
-	if (r->s.magic != 0xe0f5e1e2 || r->s.checksum != er_crc(block + 1024, 3072) || r->s.block_bits != 12 || r->s.meta_block)
+	if (r->s.magic != 0xe0f5e1e2 || r->s.checksum != er_crc(block + 1024, 3072) ||
+		r->s.block_bits != 12 || r->s.meta_block)
 		return er_bad(r, "super block");
 	if (r->s.inodes != index_nodes(r->ix))
 		return er_bad(r, "count of inodes");
 	r->nid[0] = r->s.root_nid;
 	if (p == EROFS_FLAT)
-		return (!r->s.incompat && !r->s.devices && r->s.blocks == erofs_space_start(r->im, n)) ||
-		       er_bad(r, "super block of the flat image");
+		return (!r->s.incompat && !r->s.devices &&
+			       r->s.blocks == erofs_space_start(r->im, n)) ||
+			er_bad(r, "super block of the flat image");
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t blocks = erofs_space_start(r->im, i + 1) - erofs_space_start(r->im, i);
 
@@ -292,12 +313,14 @@ static bool er_super(struct er *r, enum erofs_placement p)
 		if (d.blocks != blocks || d.mapped != erofs_space_start(r->im, i))
 			return er_bad(r, "device slot of space %u", i);
 	}
-	return (r->s.incompat == (slot ? 8 : 0) && r->s.devices == slot && r->s.blocks == r->len >> 12) ||
-	       er_bad(r, "super block for devices");
+	return (r->s.incompat == (slot ? 8 : 0) && r->s.devices == slot &&
+		       r->s.blocks == r->len >> 12) ||
+		er_bad(r, "super block for devices");
 }
 
 // Whether the metadata of im says exactly what ix says. why: what is wrong.
-static bool er_check(const struct index *ix, const struct erofs_image *im, enum erofs_placement p, char why[static 300])
+static bool er_check(const struct index *ix, const struct erofs_image *im, enum erofs_placement p,
+	char why[static 300])
 {
 	struct er r = { .ix = ix, .im = im, .len = erofs_meta_size(im) };
 	bool good = r.len % 4096 == 0 || er_bad(&r, "size");

@@ -47,8 +47,9 @@ static struct erofs_image *build(struct host_image *h, int fd)
 	uint64_t t = now_ns();
 
 	must(erofs_build(h->ix, fd, &im), "build");
-	printf("%u nodes: %.1f ms, metadata %llu bytes, all %llu bytes\n", index_nodes(h->ix), (double)(now_ns() - t) / 1e6,
-	       (unsigned long long)erofs_meta_size(im), (unsigned long long)erofs_flat_size(im));
+	printf("%u nodes: %.1f ms, metadata %llu bytes, all %llu bytes\n", index_nodes(h->ix),
+		(double)(now_ns() - t) / 1e6, (unsigned long long)erofs_meta_size(im),
+		(unsigned long long)erofs_flat_size(im));
 	return im;
 }
 
@@ -72,7 +73,8 @@ static int command_flat(struct host_image *h, const char *path)
 	must(host_start(h), "start");
 	must(fd < 0 ? -errno : erofs_write(im, EROFS_FLAT, fd), path);
 	for (uint32_t s = 0; s < erofs_spaces(im); s++) {
-		uint64_t at = (uint64_t)erofs_space_start(im, s) << 12, size = ((uint64_t)erofs_space_start(im, s + 1) << 12) - at;
+		uint64_t at = (uint64_t)erofs_space_start(im, s) << 12,
+			 size = ((uint64_t)erofs_space_start(im, s + 1) << 12) - at;
 
 		for (uint64_t off = 0; off < size; off += sizeof b) {
 			uint32_t n = (uint32_t)MIN(size - off, sizeof b);
@@ -179,8 +181,11 @@ static const struct {
 	int (*run)(struct host_image *h, const char *path);
 	bool path;
 } commands[] = {
-	{ "build", command_build, false }, { "flat", command_flat, true }, { "serve", command_serve, true },
-	{ "mount", command_mount, true },  { "devices", command_devices, true },
+	{ "build", command_build, false },
+	{ "flat", command_flat, true },
+	{ "serve", command_serve, true },
+	{ "mount", command_mount, true },
+	{ "devices", command_devices, true },
 };
 
 int main(int argc, char **argv)
@@ -201,7 +206,8 @@ int main(int argc, char **argv)
 	if (argc - optind == 3 && strcmp(argv[0], "file") == 0)
 		return mount_file(argv[1], argv[2]);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		if (argv[0] && argv[1] && strcmp(argv[0], commands[i].name) == 0 && (!commands[i].path || argv[2]))
+		if (argv[0] && argv[1] && strcmp(argv[0], commands[i].name) == 0 &&
+			(!commands[i].path || argv[2]))
 			return commands[i].run(open_image(argv[1]), argv[2]);
 	fputs(usage, stderr);
 	return 2;

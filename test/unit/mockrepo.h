@@ -8,8 +8,8 @@
 #include "repo.h"
 
 struct mock_object {
-	char *ref;		// tag of a manifest, or NULL
-	char type[128];		// of a manifest
+	char *ref;	// tag of a manifest, or NULL
+	char type[128]; // of a manifest
 	struct digest digest;
 	void *p;
 	size_t n;
@@ -23,9 +23,9 @@ struct mock {
 	pthread_cond_t turn;
 	// of read_range
 	unsigned calls, inside;
-	uint64_t bytes;		// asked for
-	size_t most;		// by one call
-	bool shut;		// calls wait until it is false
+	uint64_t bytes; // asked for
+	size_t most;	// by one call
+	bool shut;	// calls wait until it is false
 	// may change the bytes or refuse; called without the lock
 	int (*fault)(struct mock *m, unsigned call, uint64_t off, uint8_t *buf, size_t n);
 };
@@ -64,7 +64,8 @@ static inline int mock_get_manifest(struct repo *r, const char *ref, struct mani
 }
 
 // Like the real ones, the bytes are those of the digest, or an error.
-static inline int mock_open_blob(struct repo *r, const struct desc *d, uint64_t off, struct stream **ret)
+static inline int mock_open_blob(
+	struct repo *r, const struct desc *d, uint64_t off, struct stream **ret)
 {
 	struct mock_object *o = mock_find((struct mock *)r, &d->digest);
 
@@ -76,7 +77,8 @@ static inline int mock_open_blob(struct repo *r, const struct desc *d, uint64_t 
 	return 0;
 }
 
-static inline int mock_read_range(struct repo *r, const struct desc *d, uint64_t off, void *buf, size_t n)
+static inline int mock_read_range(
+	struct repo *r, const struct desc *d, uint64_t off, void *buf, size_t n)
 {
 	struct mock *m = (struct mock *)r;
 	int (*fault)(struct mock *, unsigned, uint64_t, uint8_t *, size_t);
@@ -106,13 +108,16 @@ static inline void mock_close(struct repo *r)
 	(void)r;
 }
 
-static inline struct mock_object *mock_add(struct mock *m, const char *ref, const char *type, const void *p, size_t n)
+static inline struct mock_object *mock_add(
+	struct mock *m, const char *ref, const char *type, const void *p, size_t n)
 {
 	struct mock_object *o;
 
 	m->v = xgrow(m->v, &m->cap, m->n + 1, sizeof *m->v);
 	o = &m->v[m->n++];
-	*o = (struct mock_object){ .ref = ref ? xstrdup(ref) : NULL, .digest = sha256_of(p, n), .p = xmalloc(n), .n = n };
+	*o = (struct mock_object){
+		.ref = ref ? xstrdup(ref) : NULL, .digest = sha256_of(p, n), .p = xmalloc(n), .n = n
+	};
 	snprintf(o->type, sizeof o->type, "%s", type ? type : "");
 	memcpy(o->p, p, n);
 	return o;
@@ -120,11 +125,14 @@ static inline struct mock_object *mock_add(struct mock *m, const char *ref, cons
 
 static inline void mock_init(struct mock *m)
 {
-	static const struct repo_ops ops = { .get_manifest = mock_get_manifest, .open_blob = mock_open_blob,
-					     .read_range = mock_read_range, .close = mock_close };
+	static const struct repo_ops ops = { .get_manifest = mock_get_manifest,
+		.open_blob = mock_open_blob,
+		.read_range = mock_read_range,
+		.close = mock_close };
 
-	*m = (struct mock){ .repo = { .ops = &ops, .name = (char *)"mock" }, .lock = PTHREAD_MUTEX_INITIALIZER,
-			    .turn = PTHREAD_COND_INITIALIZER };
+	*m = (struct mock){ .repo = { .ops = &ops, .name = (char *)"mock" },
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.turn = PTHREAD_COND_INITIALIZER };
 }
 
 static inline void mock_fini(struct mock *m)
@@ -155,14 +163,16 @@ static inline void mock_await(struct mock *m, unsigned n)
 	pthread_mutex_unlock(&m->lock);
 }
 
-// ---- documents that name each other: "@N" (N = 1..7) in one becomes the digest of document N, "#N" its size. Document 0 has the
-// tag "t"; later ones are stored first. ----
+// ---- documents that name each other: "@N" (N = 1..7) in one becomes the digest of document N,
+// "#N" its size. Document 0 has the tag "t"; later ones are stored first. ----
 #define MOCK_DOCS 8
 
 static inline void mock_expand(struct buf *out, const char *p, size_t n, const struct desc *known)
 {
 	for (size_t i = 0; i < n; i++) {
-		unsigned d = i + 1 < n && p[i + 1] > '0' && p[i + 1] < '0' + MOCK_DOCS ? (unsigned)(p[i + 1] - '0') : 0;
+		unsigned d = i + 1 < n && p[i + 1] > '0' && p[i + 1] < '0' + MOCK_DOCS
+			? (unsigned)(p[i + 1] - '0')
+			: 0;
 		char s[DIGEST_STR_LEN];
 
 		if (d && p[i] == '@')
@@ -175,7 +185,8 @@ static inline void mock_expand(struct buf *out, const char *p, size_t n, const s
 	}
 }
 
-static inline void mock_add_docs(struct mock *m, const char *const *doc, const size_t *len, size_t n)
+static inline void mock_add_docs(
+	struct mock *m, const char *const *doc, const size_t *len, size_t n)
 {
 	struct desc known[MOCK_DOCS] = { 0 };
 

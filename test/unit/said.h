@@ -17,7 +17,8 @@ static void said_begin(void)
 		said_fd = memfd_create("said", MFD_CLOEXEC);
 		said_stderr = dup(STDERR_FILENO);
 	}
-	if (ftruncate(said_fd, 0) || lseek(said_fd, 0, SEEK_SET) < 0 || dup2(said_fd, STDERR_FILENO) < 0)
+	if (ftruncate(said_fd, 0) || lseek(said_fd, 0, SEEK_SET) < 0 ||
+		dup2(said_fd, STDERR_FILENO) < 0)
 		abort();
 }
 

@@ -15,14 +15,20 @@ static int dfd;
 
 static void test_human(void)
 {
-	static const struct { uint64_t n; const char *s; } v[] = { { 0, "0 B" }, { 999, "999 B" }, { 1000, "1.00 kB" }, { 1004, "1.00 kB" },
-		{ 1005, "1.00 kB" }, { 1006, "1.01 kB" }, { 9994, "9.99 kB" }, { 9996, "10.0 kB" }, { 10000, "10.0 kB" }, { 99940, "99.9 kB" },
-		{ 99960, "100 kB" }, { 999499, "999 kB" }, { 999500, "1.00 MB" }, { 999999, "1.00 MB" }, { 1400000000, "1.40 GB" },
-		{ 1000000000000, "1.00 TB" }, { 1000000000000000, "1.00 PB" }, { UINT64_MAX, "18.4 EB" } };
+	static const struct {
+		uint64_t n;
+		const char *s;
+	} v[] = { { 0, "0 B" }, { 999, "999 B" }, { 1000, "1.00 kB" }, { 1004, "1.00 kB" },
+		{ 1005, "1.00 kB" }, { 1006, "1.01 kB" }, { 9994, "9.99 kB" }, { 9996, "10.0 kB" },
+		{ 10000, "10.0 kB" }, { 99940, "99.9 kB" }, { 99960, "100 kB" },
+		{ 999499, "999 kB" }, { 999500, "1.00 MB" }, { 999999, "1.00 MB" },
+		{ 1400000000, "1.40 GB" }, { 1000000000000, "1.00 TB" },
+		{ 1000000000000000, "1.00 PB" }, { UINT64_MAX, "18.4 EB" } };
 	char s[16];
 
 	for (size_t i = 0; i < ARRAY_LEN(v); i++)
-		ok(!strcmp(human_size(v[i].n, s), v[i].s), "%llu is %s (%s)", (unsigned long long)v[i].n, v[i].s, s);
+		ok(!strcmp(human_size(v[i].n, s), v[i].s), "%llu is %s (%s)",
+			(unsigned long long)v[i].n, v[i].s, s);
 }
 
 static void test_buf(void)
@@ -38,7 +44,9 @@ static void test_buf(void)
 	ok(!b.len, "nothing added is nothing");
 	for (unsigned i = 0; i < 1000; i++)
 		buf_printf(&b, "%u,", i);
-	ok(b.len == 3890 && !strncmp(buf_str(&b) + 3880, ",998,999,", 9) == 0 && strlen(buf_str(&b)) == b.len, "printf");
+	ok(b.len == 3890 && !strncmp(buf_str(&b) + 3880, ",998,999,", 9) == 0 &&
+			strlen(buf_str(&b)) == b.len,
+		"printf");
 	buf_zero(&b, 3);
 	buf_add(&b, "x", 1);
 	ok(b.len == 3894 && b.data[3893] == 'x' && !b.data[3892] && !buf_str(&b)[3894], "zeros");
@@ -53,8 +61,12 @@ static void test_buf(void)
 	char *t = steal(&s);
 	ok(!s && t, "steal");
 	free(t);
-	ok(blocks_of(0) == 0 && blocks_of(1) == 1 && blocks_of(4096) == 1 && blocks_of(4097) == 2 && blocks_of(1ull << 63) == 1ull << 51, "blocks_of");
-	ok(get_le16("\x01\x02") == 0x201 && get_le32("\x01\x02\x03\x04") == 0x4030201 && get_le64("\1\0\0\0\0\0\0\x80") == 0x8000000000000001, "get_le");
+	ok(blocks_of(0) == 0 && blocks_of(1) == 1 && blocks_of(4096) == 1 && blocks_of(4097) == 2 &&
+			blocks_of(1ull << 63) == 1ull << 51,
+		"blocks_of");
+	ok(get_le16("\x01\x02") == 0x201 && get_le32("\x01\x02\x03\x04") == 0x4030201 &&
+			get_le64("\1\0\0\0\0\0\0\x80") == 0x8000000000000001,
+		"get_le");
 }
 
 static void put(const char *path, const char *text)
@@ -105,7 +117,9 @@ static void test_write_file(void)
 
 	put("w", "one");
 	put("w", "two");
-	ok(!read_file_at(dfd, "w", 9, &p, &n) && !strcmp(p, "two") && !fstatat(dfd, "w", &st, 0) && (st.st_mode & 0777) == 0640, "replaced");
+	ok(!read_file_at(dfd, "w", 9, &p, &n) && !strcmp(p, "two") && !fstatat(dfd, "w", &st, 0) &&
+			(st.st_mode & 0777) == 0640,
+		"replaced");
 	free(p);
 	signal(SIGXFSZ, SIG_IGN);
 	getrlimit(RLIMIT_FSIZE, &was);
@@ -127,8 +141,9 @@ static void test_write_file(void)
 	if (symlinkat("w", dfd, "link"))
 		abort();
 	put("link", "own");
-	ok(!read_file_at(dfd, "w", 9, &p, &n) && !strcmp(p, "two") && !fstatat(dfd, "link", &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode),
-	   "a link is replaced, not followed");
+	ok(!read_file_at(dfd, "w", 9, &p, &n) && !strcmp(p, "two") &&
+			!fstatat(dfd, "link", &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode),
+		"a link is replaced, not followed");
 	free(p);
 	// what a crash, or another process of this number, has left
 	for (unsigned i = 0; i < 50; i++) {
@@ -137,7 +152,8 @@ static void test_write_file(void)
 	}
 	n = entries(".");
 	put("w", "four");
-	ok(!read_file_at(dfd, "w", 9, &p, &n) && !strcmp(p, "four"), "old temporary files are no hindrance");
+	ok(!read_file_at(dfd, "w", 9, &p, &n) && !strcmp(p, "four"),
+		"old temporary files are no hindrance");
 	free(p);
 	ok(!faccessat(dfd, tmp, F_OK, 0), "and are not touched");
 }
@@ -181,11 +197,14 @@ static void test_atomic(void)
 
 static void test_mkdir(void)
 {
-	cleanup_free char *deep = xasprintf("%s/m/n//o", dir), *file = xasprintf("%s/f", dir), *below = xasprintf("%s/f/x", dir);
+	cleanup_free char *deep = xasprintf("%s/m/n//o", dir), *file = xasprintf("%s/f", dir),
+			  *below = xasprintf("%s/f/x", dir);
 	cleanup_free char *slash = xasprintf("%s/m/p/", dir);
 	struct stat st;
 
-	ok(!mkdir_p(deep, 0700) && !mkdir_p(deep, 0700) && !stat(deep, &st) && (st.st_mode & 0777) == 0700, "mkdir_p, twice");
+	ok(!mkdir_p(deep, 0700) && !mkdir_p(deep, 0700) && !stat(deep, &st) &&
+			(st.st_mode & 0777) == 0700,
+		"mkdir_p, twice");
 	ok(!mkdir_p(slash, 0700) && !stat(slash, &st), "with a slash at the end");
 	ok(mkdir_p(below, 0700) == -ENOTDIR, "below a file");
 	ok(mkdir_p(file, 0700) == -ENOTDIR, "a file in its place");
@@ -206,7 +225,8 @@ static void test_remove(void)
 
 		mkdirat(dfd, longer, 0700);
 		for (unsigned k = 0; k < 3; k++) {
-			cleanup_free char *f = xasprintf("%s/f%u", deep, k), *e = xasprintf("%s/e%u", deep, k);
+			cleanup_free char *f = xasprintf("%s/f%u", deep, k),
+					  *e = xasprintf("%s/e%u", deep, k);
 
 			put(f, "x");
 			mkdirat(dfd, e, 0700);
@@ -221,8 +241,11 @@ static void test_remove(void)
 	ok(!faccessat(dfd, "keep/x", F_OK, 0), "links are not followed");
 	if (symlinkat("keep", dfd, "l"))
 		abort();
-	ok(!remove_tree_at(dfd, "l") && !faccessat(dfd, "keep/x", F_OK, 0) && fstatat(dfd, "l", &st, AT_SYMLINK_NOFOLLOW), "a link itself");
-	ok(!remove_tree_at(dfd, "f") && !remove_tree_at(dfd, "f") && !remove_tree_at(dfd, "none/x"), "a file; missing is success");
+	ok(!remove_tree_at(dfd, "l") && !faccessat(dfd, "keep/x", F_OK, 0) &&
+			fstatat(dfd, "l", &st, AT_SYMLINK_NOFOLLOW),
+		"a link itself");
+	ok(!remove_tree_at(dfd, "f") && !remove_tree_at(dfd, "f") && !remove_tree_at(dfd, "none/x"),
+		"a file; missing is success");
 	ok(remove_tree_at(dfd, "keep/x/y") == -ENOTDIR, "below a file");
 	mkdirat(dfd, "many", 0700);
 	for (unsigned i = 0; i < 3000; i++) {
@@ -244,18 +267,25 @@ static void test_full_io(void)
 
 	if (pipe(p))
 		abort();
-	ok(!write_full(p[1], "hello", 5) && !read_full(p[0], buf, 5) && !strcmp(buf, "hello"), "through a pipe");
-	ok(!write_full(p[1], "ab", 2) && !close(p[1]) && read_full(p[0], buf, 3) == -ENODATA, "a premature end");
+	ok(!write_full(p[1], "hello", 5) && !read_full(p[0], buf, 5) && !strcmp(buf, "hello"),
+		"through a pipe");
+	ok(!write_full(p[1], "ab", 2) && !close(p[1]) && read_full(p[0], buf, 3) == -ENODATA,
+		"a premature end");
 	signal(SIGPIPE, SIG_IGN);
 	close(p[0]);
-	ok(read_full(-1, buf, 1) == -EBADF && write_full(-1, buf, 1) == -EBADF && !read_full(-1, buf, 0), "a bad descriptor");
+	ok(read_full(-1, buf, 1) == -EBADF && write_full(-1, buf, 1) == -EBADF &&
+			!read_full(-1, buf, 0),
+		"a bad descriptor");
 	cleanup_fd int fd = scratch_file();
 
-	ok(fd >= 0 && !pwrite_full(fd, "abcdef", 6, 1ull << 33) && !pread_full(fd, buf, 6, 1ull << 33) && !memcmp(buf, "abcdef", 6), "beyond 4 GiB");
+	ok(fd >= 0 && !pwrite_full(fd, "abcdef", 6, 1ull << 33) &&
+			!pread_full(fd, buf, 6, 1ull << 33) && !memcmp(buf, "abcdef", 6),
+		"beyond 4 GiB");
 	ok(pread_full(fd, buf, 7, 1ull << 33) == -ENODATA, "behind the end");
 	cleanup_fd int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
-	ok(write_full(full, "x", 1) == -ENOSPC && pwrite_full(full, "x", 1, 0) == -ENOSPC, "a full disk");
+	ok(write_full(full, "x", 1) == -ENOSPC && pwrite_full(full, "x", 1, 0) == -ENOSPC,
+		"a full disk");
 	uint64_t t = now_ns();
 
 	ok(now_ns() >= t, "time goes on");

@@ -1,8 +1,10 @@
-// test_erofs.c - lib/erofs.c and lib/erofsmnt.c: made-up trees, read back by a reader of our own, by fsck.erofs and by the kernel
+// test_erofs.c - lib/erofs.c and lib/erofsmnt.c: made-up trees, read back by a reader of our own,
+// by fsck.erofs and by the kernel
 //
-// Data is made from its place: every 8 bytes of block b of space s are word(s, b), or zeros in a space of holes.
-// Needs root for the mounts (in a mount namespace of its own) and erofs-utils for fsck; skips loudly without. Another, newer
-// fsck.erofs is taken from ~/.cache/fcpull/erofs-utils-*/ (test/erofs.test builds it).
+// Data is made from its place: every 8 bytes of block b of space s are word(s, b), or zeros in a
+// space of holes. Needs root for the mounts (in a mount namespace of its own) and erofs-utils for
+// fsck; skips loudly without. Another, newer fsck.erofs is taken from
+// ~/.cache/fcpull/erofs-utils-*/ (test/erofs.test builds it).
 // SPDX-License-Identifier: Apache-2.0
 #include <dirent.h>
 #include <fcntl.h>
@@ -42,7 +44,11 @@ static struct maker maker_new(uint32_t n_spaces)
 
 static struct tar_entry entry_at(enum tar_type type, const char *path)
 {
-	return (struct tar_entry){ .type = type, .path = path, .path_len = strlen(path), .mode = 0644, .mtime = 1600000000 };
+	return (struct tar_entry){ .type = type,
+		.path = path,
+		.path_len = strlen(path),
+		.mode = 0644,
+		.mtime = 1600000000 };
 }
 
 static void add_it(struct maker *m, const struct tar_entry *e, uint32_t space)
@@ -135,7 +141,8 @@ static void add_types(struct maker *m)
 
 static void add_names(struct maker *m)
 {
-	static const char *const around[] = { "n/!", "n/-", "n/.!", "n/.-", "n/..-", "n/...", "n/..x", "n/.x", "n/0", "n/~", "n/ " };
+	static const char *const around[] = { "n/!", "n/-", "n/.!", "n/.-", "n/..-", "n/...",
+		"n/..x", "n/.x", "n/0", "n/~", "n/ " };
 	char path[300];
 
 	for (size_t i = 0; i < ARRAY_LEN(around); i++)
@@ -152,7 +159,8 @@ static void add_names(struct maker *m)
 
 static void add_links(struct maker *m)
 {
-	static const size_t lengths[] = { 1, 59, 60, 100, 2000, 3900, 4000, 4031, 4032, 4033, 4094, 4095 };
+	static const size_t lengths[] = { 1, 59, 60, 100, 2000, 3900, 4000, 4031, 4032, 4033, 4094,
+		4095 };
 	char path[64], target[4096];
 
 	for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
@@ -170,7 +178,8 @@ static void add_links(struct maker *m)
 
 static void add_sizes(struct maker *m)
 {
-	static const uint64_t sizes[] = { 0, 1, 4095, 4096, 4097, 5000, 8191, 8192, 131072, 1048577 };
+	static const uint64_t sizes[] = { 0, 1, 4095, 4096, 4097, 5000, 8191, 8192, 131072,
+		1048577 };
 	char path[64];
 
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
@@ -178,7 +187,8 @@ static void add_sizes(struct maker *m)
 		add_file(m, path, sizes[i], (uint32_t)i % m->n_spaces);
 	}
 	for (int i = 0; i < 400; i++) { // directories of every length of tail
-		snprintf(path, sizeof path, "dirs/%d/%.*s", i % 20, i / 20 + 1, "abcdefghijklmnopqrstuvwxyz");
+		snprintf(path, sizeof path, "dirs/%d/%.*s", i % 20, i / 20 + 1,
+			"abcdefghijklmnopqrstuvwxyz");
 		add_file(m, path, 0, 0);
 	}
 	snprintf(path, sizeof path, "deep");
@@ -188,17 +198,22 @@ static void add_sizes(struct maker *m)
 }
 
 // version 2, user::rwx user:1000:rw- group::r-x mask::rwx other::r--
-static const uint8_t acl[] = { 2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 6, 0, 0xe8, 3, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255,
-	16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255 };
+static const uint8_t acl[] = { 2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 6, 0, 0xe8, 3, 0,
+	0, 4, 0, 5, 0, 255, 255, 255, 255, 16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255,
+	255, 255 };
 static const uint8_t caps[] = { 1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
 static const uint8_t bytes[65000] = { 'v', 0, 'w' };
 
 static struct tar_xattr xattr(const char *name, const uint8_t *value, size_t n)
 {
-	return (struct tar_xattr){ .name = name, .name_len = (uint32_t)strlen(name), .value = value, .value_len = (uint32_t)n };
+	return (struct tar_xattr){ .name = name,
+		.name_len = (uint32_t)strlen(name),
+		.value = value,
+		.value_len = (uint32_t)n };
 }
 
-static void add_with(struct maker *m, enum tar_type type, const char *path, const struct tar_xattr *x, size_t n)
+static void add_with(
+	struct maker *m, enum tar_type type, const char *path, const struct tar_xattr *x, size_t n)
 {
 	struct tar_entry e = entry_at(type, path);
 
@@ -213,13 +228,17 @@ static void add_with(struct maker *m, enum tar_type type, const char *path, cons
 static void add_xattrs(struct maker *m)
 {
 	const struct tar_xattr mix[] = {
-		xattr("security.capability", caps, sizeof caps), xattr("system.posix_acl_access", acl, sizeof acl),
-		xattr("trusted.overlay.opaque", (const uint8_t *)"y", 1), xattr("user.empty", bytes, 0), xattr("user.mime", bytes, 30),
+		xattr("security.capability", caps, sizeof caps),
+		xattr("system.posix_acl_access", acl, sizeof acl),
+		xattr("trusted.overlay.opaque", (const uint8_t *)"y", 1),
+		xattr("user.empty", bytes, 0),
+		xattr("user.mime", bytes, 30),
 	};
 	const struct tar_xattr dir[] = { xattr("system.posix_acl_access", acl, sizeof acl),
 		xattr("system.posix_acl_default", acl, sizeof acl) };
 	const struct tar_xattr large[] = { xattr("user.large", bytes, 60000) };
-	const struct tar_xattr foreign[] = { xattr("btrfs.compression", bytes, 4), xattr("user.", bytes, 4) };
+	const struct tar_xattr foreign[] = { xattr("btrfs.compression", bytes, 4),
+		xattr("user.", bytes, 4) };
 	static struct tar_xattr many[700];
 	static char names[700][20];
 	char path[32];
@@ -292,12 +311,14 @@ static struct index *sparse_file(struct maker *m)
 // As large as an image of 30,000 files is: 3,000 directories, labels.
 static struct index *usual_tree(struct maker *m)
 {
-	const struct tar_xattr label = xattr("security.selinux", (const uint8_t *)"system_u:object_r:usr_t:s0", 27);
+	const struct tar_xattr label =
+		xattr("security.selinux", (const uint8_t *)"system_u:object_r:usr_t:s0", 27);
 	char path[128];
 
 	*m = maker_new(4);
 	for (uint32_t i = 0; i < 30000; i++) {
-		snprintf(path, sizeof path, "usr/lib/package-%u/module%u/file-of-it-%u.py", i / 100, i / 10 % 10, i);
+		snprintf(path, sizeof path, "usr/lib/package-%u/module%u/file-of-it-%u.py", i / 100,
+			i / 10 % 10, i);
 		struct tar_entry e = entry_at(TAR_FILE, path);
 		e.size = i % 50000;
 		e.xattrs = &label;
@@ -323,7 +344,8 @@ static void write_space(const struct maker *m, uint32_t space, int fd, uint64_t 
 		if (pwrite_full(fd, b, sizeof b, at + k * 4096ull))
 			abort();
 	}
-	if (ftruncate(fd, (off_t)MAX(at + m->blocks[space] * 4096ull, (uint64_t)lseek(fd, 0, SEEK_END))))
+	if (ftruncate(fd,
+		    (off_t)MAX(at + m->blocks[space] * 4096ull, (uint64_t)lseek(fd, 0, SEEK_END))))
 		abort();
 }
 
@@ -347,7 +369,8 @@ struct files {
 	char path[MAX_SPACES][64];
 };
 
-static void files_make(struct files *f, const struct maker *m, const struct erofs_image *im, enum erofs_placement p)
+static void files_make(struct files *f, const struct maker *m, const struct erofs_image *im,
+	enum erofs_placement p)
 {
 	*f = (struct files){ .n = 0 };
 	f->meta = scratch_open("image", f->meta_path);
@@ -410,11 +433,12 @@ static void fsck_with(const char *tool, const char *what, const struct files *f,
 	if (r == 127)
 		skip("%s: fsck: NO %s HERE", what, tool);
 	else
-		ok(r == 0, "%s: %s%s%s", what, tool, data ? " --extract" : "", f->n ? " with devices" : "");
+		ok(r == 0, "%s: %s%s%s", what, tool, data ? " --extract" : "",
+			f->n ? " with devices" : "");
 }
 
-// Data on devices: erofs-utils 1.5 looks for that of plain files on the first device, whatever their address; until 1.9.4 at
-// least they have room for 256 devices, and no check.
+// Data on devices: erofs-utils 1.5 looks for that of plain files on the first device, whatever
+// their address; until 1.9.4 at least they have room for 256 devices, and no check.
 static void fsck(const char *what, const struct files *f, bool data)
 {
 	const char *home = getenv("BOX_HOME") ? getenv("BOX_HOME") : getenv("HOME");
@@ -426,9 +450,11 @@ static void fsck(const char *what, const struct files *f, bool data)
 		return;
 	}
 	fsck_with("fsck.erofs", what, f, data && !f->n);
-	snprintf(pattern, sizeof pattern, "%s/.cache/fcpull/erofs-utils-*/fsck.erofs", home ? home : "/root");
+	snprintf(pattern, sizeof pattern, "%s/.cache/fcpull/erofs-utils-*/fsck.erofs",
+		home ? home : "/root");
 	if (glob(pattern, 0, NULL, &g))
-		skip("%s: fsck: NO CURRENT erofs-utils (%s); test/erofs.test builds them", what, pattern);
+		skip("%s: fsck: NO CURRENT erofs-utils (%s); test/erofs.test builds them", what,
+			pattern);
 	for (size_t i = 0; i < g.gl_pathc; i++)
 		fsck_with(g.gl_pathv[i], what, f, data);
 	globfree(&g);
@@ -438,10 +464,10 @@ static void fsck(const char *what, const struct files *f, bool data)
 struct view {
 	const struct maker *m;
 	const struct index *ix;
-	uint32_t nodes;		// seen
-	uint64_t data;		// bytes compared
+	uint32_t nodes; // seen
+	uint64_t data;	// bytes compared
 	unsigned bad;
-	ino_t *ino;		// by node
+	ino_t *ino; // by node
 };
 
 static void differ(struct view *v, const char *name, const char *what)
@@ -463,7 +489,8 @@ static void compare_data(struct view *v, int dir, const char *name, const struct
 		if (n != (ssize_t)MIN(size - off, (uint64_t)sizeof b))
 			return differ(v, name, "read");
 		for (ssize_t i = 0; i < n; i++) {
-			uint64_t w = word(v->m, a->space, a->block + (uint32_t)((off + (uint64_t)i) >> 12));
+			uint64_t w = word(
+				v->m, a->space, a->block + (uint32_t)((off + (uint64_t)i) >> 12));
 
 			if (((uint8_t *)b)[i] != (uint8_t)(w >> i % 8 * 8)) {
 				differ(v, name, "data");
@@ -500,14 +527,17 @@ static void compare_xattrs(struct view *v, int dir, const char *name, uint32_t n
 		differ(v, name, "list of xattrs");
 }
 
-static void compare_stat(struct view *v, const char *name, uint32_t node, const struct stat *st, const struct attr *a)
+static void compare_stat(struct view *v, const char *name, uint32_t node, const struct stat *st,
+	const struct attr *a)
 {
-	if (st->st_mode != a->mode || st->st_nlink != a->nlink || st->st_uid != a->uid || st->st_gid != a->gid ||
-	    st->st_mtim.tv_sec != a->mtime || (uint32_t)st->st_mtim.tv_nsec != a->mtime_ns)
+	if (st->st_mode != a->mode || st->st_nlink != a->nlink || st->st_uid != a->uid ||
+		st->st_gid != a->gid || st->st_mtim.tv_sec != a->mtime ||
+		(uint32_t)st->st_mtim.tv_nsec != a->mtime_ns)
 		differ(v, name, "attributes");
 	if (!S_ISDIR(a->mode) && (uint64_t)st->st_size != a->size)
 		differ(v, name, "size");
-	if ((S_ISCHR(a->mode) || S_ISBLK(a->mode)) && st->st_rdev != makedev(a->rdev_major, a->rdev_minor))
+	if ((S_ISCHR(a->mode) || S_ISBLK(a->mode)) &&
+		st->st_rdev != makedev(a->rdev_major, a->rdev_minor))
 		differ(v, name, "device number");
 	if (v->ino[node] && v->ino[node] != st->st_ino)
 		differ(v, name, "is not the file that it is a link to");
@@ -551,8 +581,8 @@ static void compare_dir(struct view *v, int dir, uint32_t node)
 			continue;
 		if (i < n)
 			index_dirent(v->ix, node, i, &e);
-		if (i++ >= n || strlen(k->d_name) != e.name_len || memcmp(k->d_name, e.name, e.name_len) != 0 ||
-		    k->d_type != e.type >> 12)
+		if (i++ >= n || strlen(k->d_name) != e.name_len ||
+			memcmp(k->d_name, e.name, e.name_len) != 0 || k->d_type != e.type >> 12)
 			differ(v, k->d_name, "entry of a directory");
 	}
 	closedir(d);
@@ -572,10 +602,15 @@ static void compare_dir(struct view *v, int dir, uint32_t node)
 		differ(v, "a directory", "a name that should not be there");
 }
 
-static void by_kernel(const char *what, const struct maker *m, const struct index *ix, const struct files *f,
-	enum erofs_way way, bool buffered)
+static void by_kernel(const char *what, const struct maker *m, const struct index *ix,
+	const struct files *f, enum erofs_way way, bool buffered)
 {
-	struct erofs_mount_opts o = { .devices = f->device, .n_devices = f->n, .way = way, .buffered = buffered, .suid = true, .dev = true };
+	struct erofs_mount_opts o = { .devices = f->device,
+		.n_devices = f->n,
+		.way = way,
+		.buffered = buffered,
+		.suid = true,
+		.dev = true };
 	struct view v = { .m = m, .ix = ix, .ino = calloc(index_nodes(ix), sizeof *v.ino) };
 	struct erofs_mount mounted;
 	char dir[64];
@@ -589,7 +624,8 @@ static void by_kernel(const char *what, const struct maker *m, const struct inde
 	compare_node(&v, root, ".", 0);
 	compare_dir(&v, root, 0);
 	close(root);
-	ok(v.bad == 0, "%s: %u names, %llu bytes of data are the index's (%s)", what, v.nodes, (unsigned long long)v.data, mounted.why);
+	ok(v.bad == 0, "%s: %u names, %llu bytes of data are the index's (%s)", what, v.nodes,
+		(unsigned long long)v.data, mounted.why);
 	ok(umount(dir) == 0, "%s: unmount", what);
 	free(v.ino);
 }
@@ -597,8 +633,8 @@ static void by_kernel(const char *what, const struct maker *m, const struct inde
 // ---- the cases ----
 static bool can_mount;
 
-static void one_placement(const char *name, const struct maker *m, const struct index *ix, const struct erofs_image *im,
-	enum erofs_placement p, bool data)
+static void one_placement(const char *name, const struct maker *m, const struct index *ix,
+	const struct erofs_image *im, enum erofs_placement p, bool data)
 {
 	char what[80], why[300];
 	struct files f;
@@ -630,14 +666,18 @@ static void one_tree(const char *name, struct index *(*make)(struct maker *), bo
 		return;
 	int fd = scratch_open("meta", path);
 	unlink(path);
-	ok(erofs_build(ix, fd, &again) == 0 && erofs_meta_size(im) == erofs_meta_size(again), "%s: build into a file", name);
+	ok(erofs_build(ix, fd, &again) == 0 && erofs_meta_size(im) == erofs_meta_size(again),
+		"%s: build into a file", name);
 	uint8_t *a = malloc(erofs_meta_size(im)), *b = malloc(erofs_meta_size(im));
-	ok(!erofs_read(im, EROFS_FLAT, a, erofs_meta_size(im), 0) && !erofs_read(again, EROFS_FLAT, b, erofs_meta_size(im), 0) &&
-		   memcmp(a, b, erofs_meta_size(im)) == 0, "%s: the same bytes", name);
+	ok(!erofs_read(im, EROFS_FLAT, a, erofs_meta_size(im), 0) &&
+			!erofs_read(again, EROFS_FLAT, b, erofs_meta_size(im), 0) &&
+			memcmp(a, b, erofs_meta_size(im)) == 0,
+		"%s: the same bytes", name);
 	bool same = !erofs_read(again, EROFS_DEVICES, b, erofs_meta_size(im), 0);
 	memset(a + 1024, 0, 128);
 	memset(b + 1024, 0, 128);
-	ok(same && memcmp(a, b, erofs_meta_size(im)) == 0, "%s: both placements, but for the super block", name);
+	ok(same && memcmp(a, b, erofs_meta_size(im)) == 0,
+		"%s: both placements, but for the super block", name);
 	free(a);
 	free(b);
 	erofs_free(again);
@@ -663,7 +703,8 @@ static void reads_anywhere(void)
 		good &= !erofs_read(im, (enum erofs_placement)p, whole, n, 0);
 		for (size_t off = 0; off < 6000; off += 97)
 			for (size_t len = 1; len < sizeof part; len += 41)
-				good &= !erofs_read(im, (enum erofs_placement)p, part, len, off) && memcmp(part, whole + off, len) == 0;
+				good &= !erofs_read(im, (enum erofs_placement)p, part, len, off) &&
+					memcmp(part, whole + off, len) == 0;
 	}
 	ok(good, "reads of all places and lengths around the super block");
 	ok(erofs_xattrs_left_out(im) == 2, "xattrs that EROFS cannot name are counted");
@@ -685,7 +726,8 @@ static void too_large(void)
 	m = maker_new(1);
 	m.blocks[0] = UINT32_MAX - 2;
 	ix = maker_end(&m);
-	ok(erofs_build(ix, -1, &im) == 0 && erofs_flat_size(im) == (UINT32_MAX - 1ull) << 12, "2^32 - 2 blocks are built");
+	ok(erofs_build(ix, -1, &im) == 0 && erofs_flat_size(im) == (UINT32_MAX - 1ull) << 12,
+		"2^32 - 2 blocks are built");
 	erofs_free(im);
 	index_free(ix);
 }
@@ -696,19 +738,36 @@ static void gates(void)
 		const char *release;
 		bool erofs, file, directio;
 	} rows[] = {
-		{ "5.10.0-28-amd64", false, false, false }, { "5.15.167", false, false, false }, { "5.16.0", true, false, false },
-		{ "6.1.0-50-cloud-amd64", true, false, false }, { "6.11.11", true, false, false }, { "6.12.0-55.el10.x86_64", true, false, false },
-		{ "6.12.9", true, false, false }, { "6.12.10", true, true, false }, { "6.12.71", true, true, false },
-		{ "6.12.72-generic", true, true, true }, { "6.13.0", true, true, false }, { "6.17.13", true, true, false },
-		{ "6.18.10", true, true, false }, { "6.18.11", true, true, true }, { "6.18.44-fc-v657", true, true, true },
-		{ "6.19.0", true, true, false }, { "6.19.1", true, true, true }, { "7.0.0-rc3", true, true, true }, { "7.2", true, true, true },
-		{ "10.0.1", true, true, true }, { "", false, false, false }, { "linux", false, false, false },
+		{ "5.10.0-28-amd64", false, false, false },
+		{ "5.15.167", false, false, false },
+		{ "5.16.0", true, false, false },
+		{ "6.1.0-50-cloud-amd64", true, false, false },
+		{ "6.11.11", true, false, false },
+		{ "6.12.0-55.el10.x86_64", true, false, false },
+		{ "6.12.9", true, false, false },
+		{ "6.12.10", true, true, false },
+		{ "6.12.71", true, true, false },
+		{ "6.12.72-generic", true, true, true },
+		{ "6.13.0", true, true, false },
+		{ "6.17.13", true, true, false },
+		{ "6.18.10", true, true, false },
+		{ "6.18.11", true, true, true },
+		{ "6.18.44-fc-v657", true, true, true },
+		{ "6.19.0", true, true, false },
+		{ "6.19.1", true, true, true },
+		{ "7.0.0-rc3", true, true, true },
+		{ "7.2", true, true, true },
+		{ "10.0.1", true, true, true },
+		{ "", false, false, false },
+		{ "linux", false, false, false },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct erofs_gates g = erofs_gates_of(rows[i].release);
 
-		ok(g.erofs == rows[i].erofs && g.file == rows[i].file && g.directio == rows[i].directio, "gates of '%s'", rows[i].release);
+		ok(g.erofs == rows[i].erofs && g.file == rows[i].file &&
+				g.directio == rows[i].directio,
+			"gates of '%s'", rows[i].release);
 	}
 }
 
@@ -721,8 +780,8 @@ static void speed(void)
 
 	if (erofs_build(ix, -1, &im))
 		abort();
-	ok(true, "%u nodes: %.1f ms here, with sanitizers; %.1f MB", index_nodes(ix), (double)(now_ns() - t) / 1e6,
-	   (double)erofs_meta_size(im) / 1e6);
+	ok(true, "%u nodes: %.1f ms here, with sanitizers; %.1f MB", index_nodes(ix),
+		(double)(now_ns() - t) / 1e6, (double)erofs_meta_size(im) / 1e6);
 	erofs_free(im);
 	index_free(ix);
 }
@@ -735,7 +794,8 @@ int main(void)
 		return 1;
 	snprintf(dir, sizeof dir, "%s/mnt", scratch);
 	mkdir(dir, 0700);
-	can_mount = getuid() == 0 && unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+	can_mount = getuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 	if (can_mount && erofs_supported(why)) {
 		printf("# %s\n", why);
 		can_mount = false;

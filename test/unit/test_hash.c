@@ -8,14 +8,15 @@ static const struct {
 	const char *text;
 	unsigned times;
 	const char *hex;
-} vectors[] = {	// FIPS 180-4 examples, NIST CAVS
+} vectors[] = {
+	// FIPS 180-4 examples, NIST CAVS
 	{ "", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" },
 	{ "abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
 	{ "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1,
-	  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
+		"248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
 	{ "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmn"
 	  "opqrsmnopqrstnopqrstu",
-	  1, "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1" },
+		1, "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1" },
 	{ "a", 1000000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0" },
 };
 
@@ -57,13 +58,15 @@ static void test_against_portable(const char *name)
 
 		for (size_t i = 0; i < n; i++)
 			data[i] = (uint8_t)rand();
-		struct digest a = hash_as("portable", data, n, 0), b = hash_as(name, data, n, split);
+		struct digest a = hash_as("portable", data, n, 0),
+			      b = hash_as(name, data, n, split);
 
 		wrong += !digest_equal(&a, &b);
 	}
 	ok(!wrong, "%s: 5000 random lengths and split points agree with portable", name);
-	for (size_t n = 0; n <= 256; n++) {	// every length around the block and padding edges
-		struct digest a = hash_as("portable", data, n, 0), b = hash_as(name, data, n, n / 3);
+	for (size_t n = 0; n <= 256; n++) { // every length around the block and padding edges
+		struct digest a = hash_as("portable", data, n, 0),
+			      b = hash_as(name, data, n, n / 3);
 
 		wrong += !digest_equal(&a, &b);
 	}
@@ -77,10 +80,14 @@ static void test_digests(void)
 		int r;
 	} t[] = {
 		{ "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", 0 },
-		{ "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85", -EINVAL },
-		{ "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555", -EINVAL },
-		{ "sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", -EINVAL },
-		{ "sha256:../44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8551", -EINVAL },
+		{ "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
+			-EINVAL },
+		{ "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555",
+			-EINVAL },
+		{ "sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+			-EINVAL },
+		{ "sha256:../44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8551",
+			-EINVAL },
 		{ "sha256:", -EINVAL },
 		{ "sha256", -EINVAL },
 		{ "", -EINVAL },
@@ -96,7 +103,8 @@ static void test_digests(void)
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++)
 		ok(digest_parse(t[i].s, &d) == t[i].r, "digest_parse(\"%s\") = %d", t[i].s, t[i].r);
-	ok(!digest_parse(t[0].s, &d) && !strcmp(digest_str(&d, out), t[0].s), "digest_str gives it back");
+	ok(!digest_parse(t[0].s, &d) && !strcmp(digest_str(&d, out), t[0].s),
+		"digest_str gives it back");
 	ok(digest_parse_n("sha256:e3\0", 10, &d) == -EINVAL, "a digest with a NUL");
 }
 

@@ -1,5 +1,5 @@
-// test_index.c - the index section: every check by a change that only it refuses, every limit at -1, 0 and +1, every byte flipped;
-// the packed form
+// test_index.c - the index section: every check by a change that only it refuses, every limit at
+// -1, 0 and +1, every byte flipped; the packed form
 // SPDX-License-Identifier: Apache-2.0
 #include "../../lib/index.c"
 #include "../../lib/indexw.c"
@@ -54,22 +54,34 @@ static struct fmt_run *run_of(struct parts *p, uint32_t n)
 	return (struct fmt_run *)p->sec[SEC_RUNS].data + n;
 }
 
-static uint32_t add_node(struct parts *p, uint32_t mode, uint32_t nlink, uint64_t size, uint32_t a, uint32_t b)
+static uint32_t add_node(
+	struct parts *p, uint32_t mode, uint32_t nlink, uint64_t size, uint32_t a, uint32_t b)
 {
-	struct fmt_node n = { .mode = (uint16_t)mode, .nlink = nlink, .size = size, .a = a, .b = b, .mtime_ns = 999999999,
-			      .mtime = -5, .uid = UINT32_MAX, .gid = 7, .xattrs = FMT_NO_XATTRS };
+	struct fmt_node n = { .mode = (uint16_t)mode,
+		.nlink = nlink,
+		.size = size,
+		.a = a,
+		.b = b,
+		.mtime_ns = 999999999,
+		.mtime = -5,
+		.uid = UINT32_MAX,
+		.gid = 7,
+		.xattrs = FMT_NO_XATTRS };
 
 	return add(p, SEC_NODES, &n, sizeof n) / (uint32_t)sizeof n;
 }
 
 static void add_dirent(struct parts *p, const char *name, uint32_t node)
 {
-	struct fmt_dirent d = { .name = add(p, SEC_NAMES, name, strlen(name)), .name_len = (uint16_t)strlen(name), .node = node };
+	struct fmt_dirent d = { .name = add(p, SEC_NAMES, name, strlen(name)),
+		.name_len = (uint16_t)strlen(name),
+		.node = node };
 
 	add(p, SEC_DIRENTS, &d, sizeof d);
 }
 
-static void add_chunk(struct parts *p, uint32_t block, uint32_t blocks, uint8_t codec, uint32_t clen)
+static void add_chunk(
+	struct parts *p, uint32_t block, uint32_t blocks, uint8_t codec, uint32_t clen)
 {
 	struct fmt_chunk c = { .block = block, .blocks = blocks, .clen = clen, .codec = codec };
 
@@ -77,9 +89,12 @@ static void add_chunk(struct parts *p, uint32_t block, uint32_t blocks, uint8_t 
 	add(p, SEC_CHUNKS, &c, sizeof c);
 }
 
-static void add_space(struct parts *p, uint32_t first, uint32_t chunks, uint32_t blocks, uint64_t blob_size, bool blob)
+static void add_space(struct parts *p, uint32_t first, uint32_t chunks, uint32_t blocks,
+	uint64_t blob_size, bool blob)
 {
-	struct fmt_space s = { .first_chunk = first, .chunks = chunks, .blocks = blocks, .blob_size = blob_size };
+	struct fmt_space s = {
+		.first_chunk = first, .chunks = chunks, .blocks = blocks, .blob_size = blob_size
+	};
 
 	memset(s.layer, 1, sizeof s.layer);
 	memset(s.diff_id, 2, sizeof s.diff_id);
@@ -89,7 +104,8 @@ static void add_space(struct parts *p, uint32_t first, uint32_t chunks, uint32_t
 
 static void add_xattr(struct parts *p, const char *name, const char *value)
 {
-	struct fmt_xattr x = { .name_len = (uint16_t)strlen(name), .value_len = (uint32_t)strlen(value) };
+	struct fmt_xattr x = { .name_len = (uint16_t)strlen(name),
+		.value_len = (uint32_t)strlen(value) };
 
 	add(p, SEC_XATTRS, &x, sizeof x);
 	add(p, SEC_XATTRS, name, strlen(name));
@@ -97,14 +113,14 @@ static void add_xattr(struct parts *p, const char *name, const char *value)
 	buf_zero(&p->sec[SEC_XATTRS], -p->sec[SEC_XATTRS].len & 3);
 }
 
-#define XATTR_SETS 20u	// where the sets begin
+#define XATTR_SETS 20u // where the sets begin
 
 static void add_xattrs(struct parts *p)
 {
 	uint32_t head[] = { 3, XATTR_SETS, 0, 0, 0 };
 
 	add(p, SEC_XATTRS, head, sizeof head);
-	add_xattr(p, "user.a", "1");		// 8 + 7 + 1
+	add_xattr(p, "user.a", "1"); // 8 + 7 + 1
 	add_xattr(p, "user.ab", "");
 	((uint32_t *)p->sec[SEC_XATTRS].data)[2] = (uint32_t)p->sec[SEC_XATTRS].len;
 	add_xattr(p, "security.capability", "abcd");
@@ -113,12 +129,15 @@ static void add_xattrs(struct parts *p)
 	((uint32_t *)p->sec[SEC_XATTRS].data)[4] = (uint32_t)p->sec[SEC_XATTRS].len;
 }
 
-// One of everything. Nodes: 0 root, 1 d, 2 e, 3 file, 4 link, 5 null, 6 disk, 7 fifo, 8 empty file, 9 d/sub, 10 in it.
+// One of everything. Nodes: 0 root, 1 d, 2 e, 3 file, 4 link, 5 null, 6 disk, 7 fifo, 8 empty file,
+// 9 d/sub, 10 in it.
 enum { ROOT, DIR_D, DIR_E, FILE_F, LINK_L, CHR_N, BLK_O, FIFO_P, FILE_Z, DIR_SUB, FILE_IN, NODES };
 
 static void make_parts(struct parts *p)
 {
-	struct fmt_frame f = { .clen = 100, .blocks = 5, .first_run = 0, .runs = 2, .codec = CODEC_ZSTD };
+	struct fmt_frame f = {
+		.clen = 100, .blocks = 5, .first_run = 0, .runs = 2, .codec = CODEC_ZSTD
+	};
 	struct fmt_run r[] = { { 0, 1, 3 }, { 2, 0, 2 }, { 0, 0, 1 } };
 
 	*p = (struct parts){ 0 };
@@ -158,7 +177,9 @@ static void make_parts(struct parts *p)
 	add_space(p, 4, 0, 0, 0, false);
 	add_space(p, 4, 1, 2, 0, false);
 	add(p, SEC_FRAMES, &f, sizeof f);
-	f = (struct fmt_frame){ .clen = 4096, .blocks = 1, .first_run = 2, .runs = 1, .codec = CODEC_STORED };
+	f = (struct fmt_frame){
+		.clen = 4096, .blocks = 1, .first_run = 2, .runs = 1, .codec = CODEC_STORED
+	};
 	add(p, SEC_FRAMES, &f, sizeof f);
 	add(p, SEC_RUNS, r, sizeof r);
 }
@@ -222,31 +243,32 @@ static bool accepted(struct buf *b)
 	return !r && !*said;
 }
 
-// Makes a fresh index, runs the statements on its parts, and wants `with` in the refusal ("" = accepted).
-#define CHANGED(name, with, ...)							\
-	do {										\
-		struct parts pt, *p = &pt;						\
-		struct buf b_;								\
-											\
-		make_parts(p);								\
-		__VA_ARGS__;								\
-		b_ = assemble(p);							\
-		ok(*(with) ? refused(&b_, with) : accepted(&b_), "%s", name);		\
+// Makes a fresh index, runs the statements on its parts, and wants `with` in the refusal ("" =
+// accepted).
+#define CHANGED(name, with, ...)                                              \
+	do {                                                                  \
+		struct parts pt, *p = &pt;                                    \
+		struct buf b_;                                                \
+                                                                              \
+		make_parts(p);                                                \
+		__VA_ARGS__;                                                  \
+		b_ = assemble(p);                                             \
+		ok(*(with) ? refused(&b_, with) : accepted(&b_), "%s", name); \
 	} while (0)
 
 // The same on the finished bytes (h = header).
-#define MAULED(name, with, ...)								\
-	do {										\
-		struct parts pt;							\
-		struct buf b;								\
-		struct fmt_header *h;							\
-											\
-		make_parts(&pt);							\
-		b = assemble(&pt);							\
-		h = (struct fmt_header *)b.data;					\
-		__VA_ARGS__;								\
-		(void)h;								\
-		ok(*(with) ? refused(&b, with) : accepted(&b), "%s", name);		\
+#define MAULED(name, with, ...)                                             \
+	do {                                                                \
+		struct parts pt;                                            \
+		struct buf b;                                               \
+		struct fmt_header *h;                                       \
+                                                                            \
+		make_parts(&pt);                                            \
+		b = assemble(&pt);                                          \
+		h = (struct fmt_header *)b.data;                            \
+		__VA_ARGS__;                                                \
+		(void)h;                                                    \
+		ok(*(with) ? refused(&b, with) : accepted(&b), "%s", name); \
 	} while (0)
 
 static void test_header(void)
@@ -269,7 +291,7 @@ static void test_header(void)
 	MAULED("one byte at the end", "bytes after", buf_zero(&b, 1));
 	MAULED("cut by one", "section", b.len--);
 	MAULED("padding set", "section padding",
-	       b.data[h->section[SEC_NAMES].off + h->section[SEC_NAMES].len] = 1);
+		b.data[h->section[SEC_NAMES].off + h->section[SEC_NAMES].len] = 1);
 }
 
 static void nothing(struct parts *p)
@@ -296,18 +318,29 @@ static void test_spaces(void)
 	CHANGED("chunks overlap", "data space", space_of(p, 2)->first_chunk = 3);
 	CHANGED("more chunks than there are", "data space", space_of(p, 2)->chunks = 2);
 	CHANGED("chunk count wraps", "data space", space_of(p, 2)->chunks = UINT32_MAX - 2);
-	CHANGED("a chunk without a space", "chunks without", space_of(p, 2)->chunks = 0; space_of(p, 2)->blocks = 0;
+	CHANGED("a chunk without a space", "chunks without", space_of(p, 2)->chunks = 0;
+		space_of(p, 2)->blocks = 0;
 		node_of(p, FILE_IN)->size = node_of(p, FILE_IN)->a = node_of(p, FILE_IN)->b = 0);
 	CHANGED("space reserved", "data space", space_of(p, 1)->reserved[2] = 1);
 	CHANGED("space too long", "longer or shorter", space_of(p, 0)->blocks++);
 	CHANGED("space too short", "longer or shorter", space_of(p, 0)->blocks--);
 	CHANGED("blob_size", "longer or shorter", space_of(p, 0)->blob_size--);
 	CHANGED("blob_size of no blob", "longer or shorter", space_of(p, 2)->blob_size = 1);
-	CHANGED("blocks wrap to the right number", "longer or shorter", chunk_of(p, 3)->codec = CODEC_ZERO;
-		memset(chunk_of(p, 3)->sha, 0, 32); chunk_of(p, 3)->blocks = UINT32_MAX; chunk_of(p, 3)->clen = 0;
-		space_of(p, 0)->blob_size -= 4096; space_of(p, 0)->blocks = 5004);
-	CHANGED("2^32-1 blocks", "", chunk_of(p, 2)->blocks = UINT32_MAX - 6; chunk_of(p, 3)->block = UINT32_MAX - 1;
-		space_of(p, 0)->blocks = UINT32_MAX);
+	CHANGED("blocks wrap to the right number", "longer or shorter",
+		chunk_of(p, 3)->codec = CODEC_ZERO;
+		memset(chunk_of(p, 3)->sha, 0, 32); chunk_of(p, 3)->blocks = UINT32_MAX;
+		chunk_of(p, 3)->clen = 0; space_of(p, 0)->blob_size -= 4096;
+		space_of(p, 0)->blocks = 5004);
+	for (unsigned d = 0; d < 3; d++) {
+		uint32_t n = (uint32_t)FMT_BLOCKS_MAX - 1 + d;
+
+		CHANGED("2^28-1, 2^28, 2^28+1 blocks in all", d == 2 ? "1 TiB" : "",
+			n -= space_of(p, 1)->blocks + space_of(p, 2)->blocks;
+			chunk_of(p, 2)->blocks = n - 6; chunk_of(p, 3)->block = n - 1;
+			space_of(p, 0)->blocks = n);
+	}
+	CHANGED("2^32-1 blocks", "1 TiB", chunk_of(p, 2)->blocks = UINT32_MAX - 6;
+		chunk_of(p, 3)->block = UINT32_MAX - 1; space_of(p, 0)->blocks = UINT32_MAX);
 	CHANGED("a blob of nothing", "data space", memset(space_of(p, 1)->blob, 1, 32));
 }
 
@@ -315,17 +348,23 @@ static void test_chunks(void)
 {
 	CHANGED("chunk with a gap", "chunk", chunk_of(p, 1)->block++);
 	CHANGED("chunk overlaps", "chunk", chunk_of(p, 1)->block--);
-	CHANGED("empty chunk", "chunk", chunk_of(p, 2)->blocks = 0; chunk_of(p, 3)->block = 5; space_of(p, 0)->blocks = 6);
+	CHANGED("empty chunk", "chunk", chunk_of(p, 2)->blocks = 0; chunk_of(p, 3)->block = 5;
+		space_of(p, 0)->blocks = 6);
 	CHANGED("chunk reserved", "chunk", chunk_of(p, 0)->reserved[0] = 1);
 	CHANGED("chunk reserved", "chunk", chunk_of(p, 0)->reserved[2] = 1);
 	CHANGED("unknown codec", "chunk", chunk_of(p, 0)->codec = 3);
-	CHANGED("zero chunk with bytes", "chunk", chunk_of(p, 2)->clen = 1; space_of(p, 0)->blob_size++);
+	CHANGED("zero chunk with bytes", "chunk", chunk_of(p, 2)->clen = 1;
+		space_of(p, 0)->blob_size++);
 	CHANGED("zero chunk with a digest", "chunk", chunk_of(p, 2)->sha[31] = 1);
-	CHANGED("LZ4 not shorter than plain", "chunk", chunk_of(p, 0)->clen = 8192; space_of(p, 0)->blob_size++);
+	CHANGED("LZ4 not shorter than plain", "chunk", chunk_of(p, 0)->clen = 8192;
+		space_of(p, 0)->blob_size++);
 	CHANGED("zstd of no bytes", "chunk", chunk_of(p, 1)->clen = 0; space_of(p, 0)->blob_size--);
-	CHANGED("stored, one byte short", "chunk", chunk_of(p, 3)->clen--; space_of(p, 0)->blob_size--);
-	CHANGED("stored, one byte long", "chunk", chunk_of(p, 3)->clen++; space_of(p, 0)->blob_size++);
-	CHANGED("local chunk with bytes", "chunk", chunk_of(p, 4)->clen = 8192; space_of(p, 2)->blob_size = 8192);
+	CHANGED("stored, one byte short", "chunk", chunk_of(p, 3)->clen--;
+		space_of(p, 0)->blob_size--);
+	CHANGED("stored, one byte long", "chunk", chunk_of(p, 3)->clen++;
+		space_of(p, 0)->blob_size++);
+	CHANGED("local chunk with bytes", "chunk", chunk_of(p, 4)->clen = 8192;
+		space_of(p, 2)->blob_size = 8192);
 	CHANGED("local chunk, compressed", "chunk", chunk_of(p, 4)->codec = CODEC_LZ4);
 	CHANGED("local chunk in a space with a blob", "chunk", memset(space_of(p, 2)->blob, 1, 32));
 	for (uint32_t d = 0; d < 3; d++) {
@@ -347,9 +386,10 @@ static void test_frames(void)
 	CHANGED("frame with a gap in its runs", "boot frame", frame_of(p, 1)->first_run = 1);
 	CHANGED("frame with more runs than there are", "boot frame", frame_of(p, 1)->runs = 2);
 	CHANGED("frame's runs wrap", "boot frame", frame_of(p, 1)->runs = UINT32_MAX);
-	CHANGED("run without a frame", "without a frame", frame_of(p, 1)->runs = 0, p->sec[SEC_FRAMES].len = 64);
-	CHANGED("empty frame", "boot frame", frame_of(p, 1)->runs = 0; frame_of(p, 1)->blocks = 0; frame_of(p, 1)->clen = 0;
-		p->sec[SEC_RUNS].len = 24);
+	CHANGED("run without a frame", "without a frame", frame_of(p, 1)->runs = 0,
+		p->sec[SEC_FRAMES].len = 64);
+	CHANGED("empty frame", "boot frame", frame_of(p, 1)->runs = 0; frame_of(p, 1)->blocks = 0;
+		frame_of(p, 1)->clen = 0; p->sec[SEC_RUNS].len = 24);
 	CHANGED("frame's length", "boot frame's length", frame_of(p, 0)->blocks = 6);
 	CHANGED("frame's codec", "boot frame", frame_of(p, 0)->codec = CODEC_ZERO);
 	CHANGED("frame's compressed length", "boot frame", frame_of(p, 0)->clen = 5 * 4096);
@@ -364,13 +404,16 @@ static void test_frames(void)
 		uint32_t n = FMT_FRAME_BLOCKS_MAX - 1 + d;
 
 		CHANGED("frame of 255, 256, 257 blocks", d == 2 ? "boot frame (" : "",
-			run_of(p, 0)->blocks = n - 2; frame_of(p, 0)->blocks = n);
-		CHANGED("511, 512, 513 spaces", d == 2 ? "too many" : "", many_spaces(p, FMT_SPACES_MAX - 1 + d));
+			run_of(p, 0)->blocks = n - 2;
+			frame_of(p, 0)->blocks = n);
+		CHANGED("511, 512, 513 spaces", d == 2 ? "too many" : "",
+			many_spaces(p, FMT_SPACES_MAX - 1 + d));
 	}
-	CHANGED("frame lengths wrap to the right sum", "boot frame's length", run_of(p, 0)->space = 0; run_of(p, 1)->space = 0;
-		chunk_of(p, 2)->blocks = UINT32_MAX - 6; chunk_of(p, 3)->block = UINT32_MAX - 1;
-		space_of(p, 0)->blocks = UINT32_MAX;
-		run_of(p, 0)->block = 0; run_of(p, 0)->blocks = UINT32_MAX; run_of(p, 1)->blocks = 6);
+	CHANGED("frame lengths wrap to the right sum", "1 TiB", run_of(p, 0)->space = 0;
+		run_of(p, 1)->space = 0; chunk_of(p, 2)->blocks = UINT32_MAX - 6;
+		chunk_of(p, 3)->block = UINT32_MAX - 1; space_of(p, 0)->blocks = UINT32_MAX;
+		run_of(p, 0)->block = 0; run_of(p, 0)->blocks = UINT32_MAX;
+		run_of(p, 1)->blocks = 6);
 }
 
 // ---- extended attributes ----
@@ -403,7 +446,8 @@ static void one_xattr(struct parts *p, size_t name_len, size_t value_len)
 
 static void no_xattrs(struct parts *p)
 {
-	node_of(p, ROOT)->xattrs = node_of(p, FILE_F)->xattrs = node_of(p, FILE_IN)->xattrs = FMT_NO_XATTRS;
+	node_of(p, ROOT)->xattrs = node_of(p, FILE_F)->xattrs = node_of(p, FILE_IN)->xattrs =
+		FMT_NO_XATTRS;
 	p->sec[SEC_XATTRS].len = 0;
 }
 
@@ -412,7 +456,8 @@ static void test_xattrs(void)
 	static const uint32_t none[] = { 0, 8 };
 
 	CHANGED("no xattrs", "", no_xattrs(p));
-	CHANGED("a table of no sets", "xattr table", no_xattrs(p); add(p, SEC_XATTRS, none, sizeof none));
+	CHANGED("a table of no sets", "xattr table", no_xattrs(p);
+		add(p, SEC_XATTRS, none, sizeof none));
 	CHANGED("four bytes", "xattr table", no_xattrs(p); add(p, SEC_XATTRS, none, 4));
 	CHANGED("set number too high", "node", node_of(p, ROOT)->xattrs = 3);
 	CHANGED("set number none - 1", "node", node_of(p, ROOT)->xattrs = FMT_NO_XATTRS - 1);
@@ -427,16 +472,20 @@ static void test_xattrs(void)
 	CHANGED("empty set", "xattr set", xattr_head(p)[3] = xattr_head(p)[2]);
 	CHANGED("set at an odd place", "xattr", xattr_head(p)[2] += 2);
 	CHANGED("xattr reserved", "xattr", xattr_at(p, XATTR_SETS)->reserved = 1);
-	CHANGED("xattr without a name", "xattr", xattr_at(p, XATTR_SETS)->value_len = 7; xattr_at(p, XATTR_SETS)->name_len = 0);
+	CHANGED("xattr without a name", "xattr", xattr_at(p, XATTR_SETS)->value_len = 7;
+		xattr_at(p, XATTR_SETS)->name_len = 0);
 	CHANGED("NUL in a name", "xattr", p->sec[SEC_XATTRS].data[XATTR_SETS + 8 + 5] = 0);
 	CHANGED("value longer than the set", "xattr", xattr_at(p, XATTR_SETS)->value_len = 100);
 	CHANGED("value length wraps", "xattr", xattr_at(p, XATTR_SETS)->value_len = UINT32_MAX - 8);
 	CHANGED("name longer than the set", "xattr", xattr_at(p, XATTR_SETS)->name_len = 255);
 	CHANGED("padding set", "xattr padding", xattr_at(p, XATTR_SETS)->value_len = 0;
 		p->sec[SEC_XATTRS].data[XATTR_SETS + 8 + 6] = 1);
-	CHANGED("a name twice", "out of order", memcpy(xattr_at(p, XATTR_SETS + 16), xattr_at(p, XATTR_SETS), 16));
-	CHANGED("names out of order", "out of order", p->sec[SEC_XATTRS].data[XATTR_SETS + 8 + 5] = 'b');
-	CHANGED("longer name first", "out of order", xattr_at(p, XATTR_SETS)->name_len = 7; xattr_at(p, XATTR_SETS)->value_len = 0;
+	CHANGED("a name twice", "out of order",
+		memcpy(xattr_at(p, XATTR_SETS + 16), xattr_at(p, XATTR_SETS), 16));
+	CHANGED("names out of order", "out of order",
+		p->sec[SEC_XATTRS].data[XATTR_SETS + 8 + 5] = 'b');
+	CHANGED("longer name first", "out of order", xattr_at(p, XATTR_SETS)->name_len = 7;
+		xattr_at(p, XATTR_SETS)->value_len = 0;
 		memcpy(xattr_at(p, XATTR_SETS) + 1, "user.ab", 8);
 		xattr_at(p, XATTR_SETS + 16)->name_len = 6;
 		memcpy(xattr_at(p, XATTR_SETS + 16) + 1, "user.a\0", 7));
@@ -489,8 +538,10 @@ static void test_files(void)
 	CHANGED("file ends at the end", "", node_of(p, FILE_F)->b = 5002);
 	CHANGED("file ends behind the end", "node (", node_of(p, FILE_F)->b = 5003);
 	CHANGED("last byte behind the end", "node (", node_of(p, FILE_IN)->size++);
-	CHANGED("file of the whole space", "", node_of(p, FILE_F)->b = 0; node_of(p, FILE_F)->size = 5006 << 12);
-	CHANGED("file longer than its space", "node (", node_of(p, FILE_F)->b = 0; node_of(p, FILE_F)->size = (5006 << 12) + 1);
+	CHANGED("file of the whole space", "", node_of(p, FILE_F)->b = 0;
+		node_of(p, FILE_F)->size = 5006 << 12);
+	CHANGED("file longer than its space", "node (", node_of(p, FILE_F)->b = 0;
+		node_of(p, FILE_F)->size = (5006 << 12) + 1);
 	CHANGED("file of 2^64-1 bytes", "node (", node_of(p, FILE_F)->size = UINT64_MAX);
 	CHANGED("file of 2^63 bytes", "node (", node_of(p, FILE_F)->size = 1ull << 63);
 	CHANGED("file's last block wraps", "node (", node_of(p, FILE_F)->b = UINT32_MAX);
@@ -508,14 +559,18 @@ static void long_link(struct parts *p, uint32_t n)
 static void test_links(void)
 {
 	CHANGED("symlink without a target", "node (", node_of(p, LINK_L)->size = 0);
-	CHANGED("target begins behind the names", "node (", node_of(p, LINK_L)->a = (uint32_t)p->sec[SEC_NAMES].len + 1);
-	CHANGED("target ends behind the names", "node (", node_of(p, LINK_L)->a = (uint32_t)p->sec[SEC_NAMES].len - 4);
-	CHANGED("target ends with the names", "", node_of(p, LINK_L)->a = (uint32_t)p->sec[SEC_NAMES].len - 5);
+	CHANGED("target begins behind the names", "node (",
+		node_of(p, LINK_L)->a = (uint32_t)p->sec[SEC_NAMES].len + 1);
+	CHANGED("target ends behind the names", "node (",
+		node_of(p, LINK_L)->a = (uint32_t)p->sec[SEC_NAMES].len - 4);
+	CHANGED("target ends with the names", "",
+		node_of(p, LINK_L)->a = (uint32_t)p->sec[SEC_NAMES].len - 5);
 	CHANGED("target wraps", "node (", node_of(p, LINK_L)->a = UINT32_MAX - 3);
 	CHANGED("NUL in a target", "node (", p->sec[SEC_NAMES].data[4] = 0);
 	CHANGED("symlink with b", "node (", node_of(p, LINK_L)->b = 1);
 	for (uint32_t d = 0; d < 3; d++)
-		CHANGED("target of 4094, 4095, 4096 bytes", d == 2 ? "node (" : "", long_link(p, FMT_LINK_MAX - 1 + d));
+		CHANGED("target of 4094, 4095, 4096 bytes", d == 2 ? "node (" : "",
+			long_link(p, FMT_LINK_MAX - 1 + d));
 }
 
 // ---- directories ----
@@ -543,33 +598,40 @@ static void test_names(void)
 	CHANGED("/ in a name", "name in", name_in_root(p, "z/z", 3));
 	CHANGED("NUL in a name", "name in", name_in_root(p, "z\0z", 3));
 	CHANGED("name with other bytes", "", name_in_root(p, "\xff\n\033", 3));
-	CHANGED("name begins behind the names", "name in", dirent_of(p, 8)->name = (uint32_t)p->sec[SEC_NAMES].len + 1);
-	CHANGED("name ends behind the names", "name in", dirent_of(p, 8)->name = (uint32_t)p->sec[SEC_NAMES].len);
+	CHANGED("name begins behind the names", "name in",
+		dirent_of(p, 8)->name = (uint32_t)p->sec[SEC_NAMES].len + 1);
+	CHANGED("name ends behind the names", "name in",
+		dirent_of(p, 8)->name = (uint32_t)p->sec[SEC_NAMES].len);
 	CHANGED("dirent reserved", "name in", dirent_of(p, 8)->reserved = 1);
 	for (size_t d = 0; d < 3; d++)
-		CHANGED("name of 254, 255, 256 bytes", d == 2 ? "name in" : "", long_name(p, FMT_NAME_MAX - 1 + d));
+		CHANGED("name of 254, 255, 256 bytes", d == 2 ? "name in" : "",
+			long_name(p, FMT_NAME_MAX - 1 + d));
 	CHANGED("a name twice", "not sorted", name_in_root(p, "p", 1));
 	CHANGED("names out of order", "not sorted", name_in_root(p, "o", 1));
-	CHANGED("longer name first", "not sorted", name_in_root(p, "p", 1); dirent_of(p, 7)->name = add(p, SEC_NAMES, "pp", 2);
-		dirent_of(p, 7)->name_len = 2);
+	CHANGED("longer name first", "not sorted", name_in_root(p, "p", 1);
+		dirent_of(p, 7)->name = add(p, SEC_NAMES, "pp", 2); dirent_of(p, 7)->name_len = 2);
 	CHANGED("names are bytes, not characters", "", name_in_root(p, "\x80", 1));
 }
 
 static void test_dirs(void)
 {
 	CHANGED("entry of the root node", "node number", dirent_of(p, 10)->node = ROOT);
-	CHANGED("entry of a later node", "node number", dirent_of(p, 7)->node = FILE_Z; dirent_of(p, 8)->node = FIFO_P);
-	CHANGED("entry of no node", "node number", dirent_of(p, 11)->node = NODES; p->sec[SEC_NODES].len -= sizeof(struct fmt_node);
-		dirent_of(p, 11)->node = FILE_IN);
+	CHANGED("entry of a later node", "node number", dirent_of(p, 7)->node = FILE_Z;
+		dirent_of(p, 8)->node = FIFO_P);
+	CHANGED("entry of no node", "node number", dirent_of(p, 11)->node = NODES;
+		p->sec[SEC_NODES].len -= sizeof(struct fmt_node); dirent_of(p, 11)->node = FILE_IN);
 	CHANGED("directory twice", "two names", dirent_of(p, 10)->node = DIR_E);
 	CHANGED("directory's parent", "parent or depth", node_of(p, DIR_SUB)->b = ROOT);
 	CHANGED("node without a name", "without a name", add_node(p, S_IFIFO, 1, 0, 0, 0));
 	CHANGED("directory begins elsewhere", "directory's entries", node_of(p, DIR_E)->a = 9);
 	CHANGED("root begins elsewhere", "directory's entries", node_of(p, ROOT)->a = 1);
-	CHANGED("directory with too many entries", "directory's entries", node_of(p, DIR_SUB)->size = 3);
-	CHANGED("directory with 2^64-1 entries", "directory's entries", node_of(p, DIR_SUB)->size = UINT64_MAX);
+	CHANGED("directory with too many entries", "directory's entries",
+		node_of(p, DIR_SUB)->size = 3);
+	CHANGED("directory with 2^64-1 entries", "directory's entries",
+		node_of(p, DIR_SUB)->size = UINT64_MAX);
 	CHANGED("entry without a directory", "without a directory", add_dirent(p, "x", FILE_F));
-	CHANGED("directory with an entry less", "", node_of(p, DIR_SUB)->size = 1; node_of(p, DIR_SUB)->size = 2);
+	CHANGED("directory with an entry less", "", node_of(p, DIR_SUB)->size = 1;
+		node_of(p, DIR_SUB)->size = 2);
 }
 
 // A chain of n directories below the root.
@@ -662,7 +724,9 @@ static void test_flips(void)
 			b.data[i] = was;
 		}
 	log_level = LOG_WARN;
-	ok(true, "each bit of %zu bytes flipped: %u of %u changes are refused, the others are safe to walk", b.len, total - taken, total);
+	ok(true,
+		"each bit of %zu bytes flipped: %u of %u changes are refused, the others are safe to walk",
+		b.len, total - taken, total);
 	for (size_t n = 0; n < b.len; n++) {
 		uint8_t *copy = xmalloc(n);
 		struct index *ix;
@@ -701,14 +765,20 @@ static void test_reading(void)
 	b = assemble(&pt);
 	if (!ok(!index_open(b.data, b.len, "a", &ix), "open"))
 		return;
-	ok(index_path(ix, "d/sub/in") == FILE_IN && index_path(ix, "/d//./sub/in") == FILE_IN, "path");
-	ok(index_path(ix, "d/sub/ix") == NODE_NONE && index_path(ix, "f/x") == NODE_NONE && index_path(ix, "..") == NODE_NONE,
-	   "paths of nothing");
-	ok(index_lookup(ix, ROOT, "fa", 2) == FILE_F && index_lookup(ix, ROOT, "fab", 3) == NODE_NONE &&
-	   index_lookup(ix, DIR_E, "f", 1) == NODE_NONE, "lookup");
+	ok(index_path(ix, "d/sub/in") == FILE_IN && index_path(ix, "/d//./sub/in") == FILE_IN,
+		"path");
+	ok(index_path(ix, "d/sub/ix") == NODE_NONE && index_path(ix, "f/x") == NODE_NONE &&
+			index_path(ix, "..") == NODE_NONE,
+		"paths of nothing");
+	ok(index_lookup(ix, ROOT, "fa", 2) == FILE_F &&
+			index_lookup(ix, ROOT, "fab", 3) == NODE_NONE &&
+			index_lookup(ix, DIR_E, "f", 1) == NODE_NONE,
+		"lookup");
 	index_attr(ix, FILE_F, &a);
-	ok(a.mode == (S_IFREG | 06755) && a.nlink == 3 && a.uid == UINT32_MAX && a.gid == 7 && a.mtime == -5 &&
-	   a.mtime_ns == 999999999 && a.size == 3 * 4096 + 1 && !a.space && a.block == 1 && a.has_xattrs, "attributes");
+	ok(a.mode == (S_IFREG | 06755) && a.nlink == 3 && a.uid == UINT32_MAX && a.gid == 7 &&
+			a.mtime == -5 && a.mtime_ns == 999999999 && a.size == 3 * 4096 + 1 &&
+			!a.space && a.block == 1 && a.has_xattrs,
+		"attributes");
 	index_attr(ix, CHR_N, &a);
 	ok(a.rdev_major == 4095 && a.rdev_minor == 1048575 && !a.has_xattrs, "device number");
 	index_attr(ix, DIR_D, &a);
@@ -716,18 +786,24 @@ static void test_reading(void)
 	ok(!memcmp(index_symlink(ix, LINK_L, &n), "a/b/c", 5) && n == 5, "symlink");
 	ok(index_parent(ix, DIR_SUB) == DIR_D && !index_parent(ix, ROOT), "parent");
 	index_xattr(ix, FILE_F, 1, &x);
-	ok(index_xattr_count(ix, FILE_F) == 2 && x.name_len == 7 && !memcmp(x.name, "user.ab", 7) && !x.value_len, "xattrs");
+	ok(index_xattr_count(ix, FILE_F) == 2 && x.name_len == 7 && !memcmp(x.name, "user.ab", 7) &&
+			!x.value_len,
+		"xattrs");
 	ok(!index_xattr_count(ix, DIR_E), "no xattrs");
 	index_space(ix, 0, &sp);
-	ok(sp.has_blob && sp.chunks == 4 && sp.layer.b[31] == 1 && sp.diff_id.b[0] == 2 && sp.blob.b[0] == 3, "space");
+	ok(sp.has_blob && sp.chunks == 4 && sp.layer.b[31] == 1 && sp.diff_id.b[0] == 2 &&
+			sp.blob.b[0] == 3,
+		"space");
 	index_chunk(ix, 3, &c);
-	ok(c.space == 0 && c.off == 8192 && c.clen == 4096 && c.block == 5005 && c.sha.b[9] == 0x5a, "chunk");
+	ok(c.space == 0 && c.off == 8192 && c.clen == 4096 && c.block == 5005 && c.sha.b[9] == 0x5a,
+		"chunk");
 	index_chunk(ix, 4, &c);
 	ok(c.space == 2, "an empty space has no chunk");
 	ok(index_original(ix).b[31] == 0x11 && index_config(ix).b[0] == 0x22, "digests");
 	k1 = index_space_key(ix, 0);
 	index_free(ix);
-	// its name in the store: another codec is the same content, another digest, place or length is not
+	// its name in the store: another codec is the same content, another digest, place or length
+	// is not
 	for (unsigned i = 0; i < 4; i++) {
 		make_parts(&pt);
 		if (i == 0)
@@ -735,10 +811,12 @@ static void test_reading(void)
 		if (i == 1)
 			chunk_of(&pt, 3)->sha[31]++;
 		if (i == 2)
-			chunk_of(&pt, 2)->blocks++, chunk_of(&pt, 3)->block++, space_of(&pt, 0)->blocks++;
+			chunk_of(&pt, 2)->blocks++, chunk_of(&pt, 3)->block++,
+				space_of(&pt, 0)->blocks++;
 		if (i == 3)
-			chunk_of(&pt, 2)->codec = CODEC_ZSTD, chunk_of(&pt, 2)->blocks = 1, chunk_of(&pt, 2)->clen = 1,
-			chunk_of(&pt, 3)->block = 6, space_of(&pt, 0)->blocks = 7, space_of(&pt, 0)->blob_size++;
+			chunk_of(&pt, 2)->codec = CODEC_ZSTD, chunk_of(&pt, 2)->blocks = 1,
+				      chunk_of(&pt, 2)->clen = 1, chunk_of(&pt, 3)->block = 6,
+				      space_of(&pt, 0)->blocks = 7, space_of(&pt, 0)->blob_size++;
 		b = assemble(&pt);
 		log_level = LOG_QUIET;
 		if (index_open(b.data, b.len, "a", &ix)) {
@@ -754,7 +832,7 @@ static void test_reading(void)
 
 // ---- the packed form ----
 
-static struct buf packed;	// of the valid index
+static struct buf packed; // of the valid index
 static size_t plain_len;
 
 static bool unpacks(const void *p, size_t n, const char *with)
@@ -778,17 +856,17 @@ static bool unpacks(const void *p, size_t n, const char *with)
 	return !r;
 }
 
-#define PACKED(name, with, ...)								\
-	do {										\
-		struct buf b = { 0 };							\
-		struct fmt_packed *h;							\
-											\
-		buf_add(&b, packed.data, packed.len);					\
-		h = (struct fmt_packed *)b.data;					\
-		(void)h;								\
-		__VA_ARGS__;								\
-		ok(unpacks(b.data, b.len, with) == !*(with), "%s", name);			\
-		buf_fini(&b);								\
+#define PACKED(name, with, ...)                                           \
+	do {                                                              \
+		struct buf b = { 0 };                                     \
+		struct fmt_packed *h;                                     \
+                                                                          \
+		buf_add(&b, packed.data, packed.len);                     \
+		h = (struct fmt_packed *)b.data;                          \
+		(void)h;                                                  \
+		__VA_ARGS__;                                              \
+		ok(unpacks(b.data, b.len, with) == !*(with), "%s", name); \
+		buf_fini(&b);                                             \
 	} while (0)
 
 static void add_frame(struct buf *b, const void *p, size_t n)
@@ -807,13 +885,16 @@ static void test_bomb(void)
 	h.plain_len = 1 << 20;
 	buf_add(&b, &h, sizeof h);
 	add_frame(&b, zeros, 256 << 20);
-	ok(!unpacks(b.data, b.len, "is corrupt"), "a frame of more than it claims (%zu bytes that decode to 256 MiB)", b.len);
+	ok(!unpacks(b.data, b.len, "is corrupt"),
+		"a frame of more than it claims (%zu bytes that decode to 256 MiB)", b.len);
 }
 
 static void test_packed(void)
 {
-	static const uint8_t skippable[] = { 0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'a', 'b', 'c', 'd' };
-	static const uint8_t empty_frame[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00 };
+	static const uint8_t skippable[] = { 0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'a', 'b', 'c',
+		'd' };
+	static const uint8_t empty_frame[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00,
+		0x00 };
 	struct parts pt;
 	struct buf whole, again = { 0 };
 	struct index *ix;
@@ -821,10 +902,13 @@ static void test_packed(void)
 
 	make_parts(&pt);
 	whole = assemble(&pt);
-	if (!ok(!index_open(whole.data, whole.len, "a", &ix) && !index_pack(ix, &packed) && !index_pack(ix, &again), "pack"))
+	if (!ok(!index_open(whole.data, whole.len, "a", &ix) && !index_pack(ix, &packed) &&
+			    !index_pack(ix, &again),
+		    "pack"))
 		return;
 	plain = index_bytes(ix, &plain_len);
-	ok(packed.len == again.len && !memcmp(packed.data, again.data, again.len), "the same bytes each time");
+	ok(packed.len == again.len && !memcmp(packed.data, again.data, again.len),
+		"the same bytes each time");
 	buf_fini(&again);
 	PACKED("unpack", "", (void)0);
 	PACKED("magic", "not one that", h->magic[0]++);
@@ -842,15 +926,16 @@ static void test_packed(void)
 	PACKED("one byte more", "is corrupt", buf_zero(&b, 1));
 	PACKED("a skippable frame behind", "is corrupt", buf_add(&b, skippable, sizeof skippable));
 	PACKED("an empty frame behind", "is corrupt", buf_add(&b, empty_frame, sizeof empty_frame));
-	PACKED("a skippable frame before", "is corrupt", b.len = 24; buf_add(&b, skippable, sizeof skippable);
-	       add_frame(&b, plain, plain_len));
-	PACKED("only a skippable frame", "is corrupt", b.len = 24; buf_add(&b, skippable, sizeof skippable));
+	PACKED("a skippable frame before", "is corrupt", b.len = 24;
+		buf_add(&b, skippable, sizeof skippable); add_frame(&b, plain, plain_len));
+	PACKED("only a skippable frame", "is corrupt", b.len = 24;
+		buf_add(&b, skippable, sizeof skippable));
 	PACKED("two frames", "is corrupt", b.len = 24; add_frame(&b, plain, 300);
-	       add_frame(&b, (const uint8_t *)plain + 300, plain_len - 300));
+		add_frame(&b, (const uint8_t *)plain + 300, plain_len - 300));
 	PACKED("one other frame", "", b.len = 24; add_frame(&b, plain, plain_len));
 	PACKED("bytes that are no frame", "is corrupt", memset(b.data + 24, 'x', 40));
 	PACKED("what is inside is checked", "not an fcpull index", b.len = 24; h->plain_len = 4096;
-	       add_frame(&b, (uint8_t[4096]){ 0 }, 4096));
+		add_frame(&b, (uint8_t[4096]){ 0 }, 4096));
 	{
 		struct index *no;
 		const char *said;
@@ -868,7 +953,7 @@ static void test_packed(void)
 	for (size_t i = 0; i < packed.len; i++)
 		for (unsigned bit = 0; bit < 8; bit++) {
 			if (i > 18 && i < 24)
-				continue;	// claims of up to 2^30 bytes: tried above
+				continue; // claims of up to 2^30 bytes: tried above
 			packed.data[i] ^= (uint8_t)(1u << bit);
 			struct index *other;
 
@@ -881,7 +966,8 @@ static void test_packed(void)
 		}
 	log_level = LOG_WARN;
 	index_free(ix);
-	ok(true, "each bit of the packed form flipped: %u of %zu changes are taken", taken, packed.len * 8);
+	ok(true, "each bit of the packed form flipped: %u of %zu changes are taken", taken,
+		packed.len * 8);
 	buf_fini(&packed);
 }
 

@@ -109,14 +109,16 @@ static int drain(struct stream *s, size_t step, struct buf *out, uint64_t *ret_t
 			buf_add(out, p, (size_t)r);
 	}
 	if (r < 0 && stream_read(s, p, step) != r)
-		return 1;	// the error must stay
+		return 1; // the error must stay
 	return (int)r;
 }
 
 // in decodes to want, whatever the pieces.
-static void good(const char *what, const struct buf *in, const struct buf *want, enum inflate_kind kind)
+static void good(
+	const char *what, const struct buf *in, const struct buf *want, enum inflate_kind kind)
 {
-	static const size_t pieces[][2] = { { 1 << 20, 1 << 20 }, { 1, 1 << 16 }, { 7, 13 }, { 1 << 20, 1 } };
+	static const size_t pieces[][2] = { { 1 << 20, 1 << 20 }, { 1, 1 << 16 }, { 7, 13 },
+		{ 1 << 20, 1 } };
 
 	for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
 		cleanup_buf struct buf out = { 0 };
@@ -127,8 +129,10 @@ static void good(const char *what, const struct buf *in, const struct buf *want,
 		if (!ok(!r, "%s: opens", what))
 			return;
 		r = drain(s, pieces[i][1], &out, &total);
-		ok(!r && total == want->len && !memcmp(out.data ? out.data : (uint8_t *)"", want->data, want->len) &&
-			   inflate_kind_of(s) == kind,
+		ok(!r && total == want->len &&
+				!memcmp(out.data ? out.data : (uint8_t *)"", want->data,
+					want->len) &&
+				inflate_kind_of(s) == kind,
 			"%s: in by %zu, out by %zu bytes", what, pieces[i][0], pieces[i][1]);
 		stream_close(s);
 	}
@@ -150,7 +154,8 @@ static void refused_times(const char *what, const struct buf *in, uint64_t times
 	}
 	const char *said = said_end();
 
-	if (!ok(r == -EBADMSG && strstr(said, words) && strstr(said, "blob-name"), "%s: refused", what))
+	if (!ok(r == -EBADMSG && strstr(said, words) && strstr(said, "blob-name"), "%s: refused",
+		    what))
 		printf("# %d, %s", r, said);
 }
 
@@ -167,7 +172,7 @@ static struct buf cut(const struct buf *b, size_t n)
 	return r;
 }
 
-static struct buf text;		// what is packed
+static struct buf text; // what is packed
 
 static void test_plain(void)
 {
@@ -311,7 +316,9 @@ static void test_unsupported(void)
 		size_t n;
 		const char *words;
 	} t[] = {
-		{ "\xfd" "7zXZ\0\0\4\xe6\xd6", 10, "compressed with xz" },
+		{ "\xfd"
+		  "7zXZ\0\0\4\xe6\xd6",
+			10, "compressed with xz" },
 		{ "BZh91AY&SY", 10, "compressed with bzip2" },
 		{ "BZh11AY&SY", 10, "compressed with bzip2" },
 		{ "\x04\x22\x4d\x18", 4, "compressed with lz4" },
@@ -382,7 +389,7 @@ static void test_max_out(void)
 			abort();
 		struct inflate *f = (struct inflate *)s;
 
-		f->out_total = INFLATE_MAX_OUT - 6 + over;	// as if that much had come
+		f->out_total = INFLATE_MAX_OUT - 6 + over; // as if that much had come
 		f->in_total = f->idle_since = INFLATE_MAX_OUT;
 		said_begin();
 		int r = drain(s, 100, &out, &total);
@@ -407,7 +414,8 @@ static void test_errors(void)
 	if (inflate_open(source(&in, 1000, 1, -EIO), "x", &s))
 		abort();
 	((struct source *)((struct inflate *)s)->in)->closed = &closed;
-	ok(drain(s, 1 << 16, &out, &total) == -EIO && total == text.len, "an error at the end comes through");
+	ok(drain(s, 1 << 16, &out, &total) == -EIO && total == text.len,
+		"an error at the end comes through");
 	stream_close(s);
 	ok(closed, "closes the stream below");
 	if (inflate_open(source(&text, 1000, 1, -EIO), "x", &s))
@@ -415,7 +423,8 @@ static void test_errors(void)
 	ok(drain(s, 1 << 16, &out, &total) == -EIO, "plain: an error at the end comes through");
 	stream_close(s);
 	in.len = 0;
-	ok(inflate_open(source(&in, 1000, 1, -EIO), "x", &s) == -EIO, "an error at the start comes through");
+	ok(inflate_open(source(&in, 1000, 1, -EIO), "x", &s) == -EIO,
+		"an error at the start comes through");
 	buf_fini(&in), buf_fini(&out);
 }
 
@@ -432,11 +441,13 @@ static void test_streams(void)
 	fputs("0123456789", f);
 	fflush(f);
 	s = stream_of_fd(fileno(f), 3, 4);
-	ok(stream_read(s, b, 8) == 4 && !memcmp(b, "3456", 4) && !stream_read(s, b, 8), "a range of a file");
+	ok(stream_read(s, b, 8) == 4 && !memcmp(b, "3456", 4) && !stream_read(s, b, 8),
+		"a range of a file");
 	stream_close(s);
 	s = stream_of_fd(fileno(f), 8, 4);
 	said_begin();
-	ok(stream_read(s, b, 8) == 2 && stream_read(s, b, 8) == -ENODATA && strstr(said_end(), "2 bytes early"),
+	ok(stream_read(s, b, 8) == 2 && stream_read(s, b, 8) == -ENODATA &&
+			strstr(said_end(), "2 bytes early"),
 		"a file shorter than its range is an error");
 	said_end();
 	stream_close(s);

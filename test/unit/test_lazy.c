@@ -1,4 +1,5 @@
-// test_lazy.c - the demand engine over a repository in memory that fails on demand, and a store on disk that is damaged on purpose
+// test_lazy.c - the demand engine over a repository in memory that fails on demand, and a store on
+// disk that is damaged on purpose
 // SPDX-License-Identifier: Apache-2.0
 #include "../../lib/lazy.c"
 
@@ -11,7 +12,8 @@
 #include "said.h"
 #include "tap.h"
 
-// ---- an image of three spaces: 0 zstd, 1 LZ4, 2 local only; each has random, compressible and zero blocks ----
+// ---- an image of three spaces: 0 zstd, 1 LZ4, 2 local only; each has random, compressible and
+// zero blocks ----
 
 enum { SPACES = 3, BLOCKS = 1200, CHUNK = 8, LOCAL = 2 };
 
@@ -31,8 +33,12 @@ static void fill(uint8_t *p, uint32_t space)
 	for (uint32_t b = 0; b < BLOCKS; b++)
 		for (uint32_t i = 0; i < BLOCK_BYTES; i++) {
 			seed = seed * 1664525u + 1013904223u;
-			// a long zero chunk in the middle, a short one at the end (but of the first: chunks of two spaces follow each other)
-			p[b * BLOCK_BYTES + i] = (b >= 200 && b < 264) || (space && b >= BLOCKS - 8) ? 0 : b % 3 ? (uint8_t)(seed >> 24) : (uint8_t)(b + 1);
+			// a long zero chunk in the middle, a short one at the end (but of the
+			// first: chunks of two spaces follow each other)
+			p[b * BLOCK_BYTES + i] = (b >= 200 && b < 264) || (space && b >= BLOCKS - 8)
+				? 0
+				: b % 3 ? (uint8_t)(seed >> 24)
+					: (uint8_t)(b + 1);
 		}
 }
 
@@ -47,7 +53,10 @@ static int file_of(const void *p, size_t n)
 
 static void make_space(uint32_t s, struct fmt_space *sp, struct buf *chunks)
 {
-	struct pack_conf conf = { .codec = s ? CODEC_LZ4 : CODEC_ZSTD, .level = s ? 0 : 1, .chunk_blocks = CHUNK, .threads = 2 };
+	struct pack_conf conf = { .codec = s ? CODEC_LZ4 : CODEC_ZSTD,
+		.level = s ? 0 : 1,
+		.chunk_blocks = CHUNK,
+		.threads = 2 };
 	struct pack *p = pack_new(&conf, s);
 	cleanup_fd int spool = -1, out = s == LOCAL ? -1 : scratch_file();
 	const struct fmt_chunk *c;
@@ -85,7 +94,9 @@ static void make_image(void)
 	for (uint32_t s = 0; s < SPACES; s++) {
 		struct content c = { .size = BLOCKS * BLOCK_BYTES - 100, .space = s, .block = 0 };
 		char name[] = { (char)('0' + s), 0 };
-		struct tar_entry e = { .type = TAR_FILE, .path = name, .path_len = 1, .size = c.size };
+		struct tar_entry e = {
+			.type = TAR_FILE, .path = name, .path_len = 1, .size = c.size
+		};
 
 		if (tree_add(parts.tree, &e, tree_add_content(parts.tree, &c), "t"))
 			abort();
@@ -118,14 +129,19 @@ static void adopt_local(void)
 	struct digest key = index_space_key(ix, LOCAL);
 	cleanup_fd int fd = store_tmp(store);
 
-	if (fd < 0 || pwrite_full(fd, plain[LOCAL], BLOCKS * BLOCK_BYTES, 0) || store_adopt(store, fd, &key, BLOCKS))
+	if (fd < 0 || pwrite_full(fd, plain[LOCAL], BLOCKS * BLOCK_BYTES, 0) ||
+		store_adopt(store, fd, &key, BLOCKS))
 		abort();
 }
 
 static struct lazy *begin_with(struct repo *repo, unsigned threads, uint64_t deadline_ns)
 {
-	struct lazy_conf conf = { .ix = ix, .store = store, .repo = repo, .data = data, .threads = threads,
-				  .deadline_ns = deadline_ns };
+	struct lazy_conf conf = { .ix = ix,
+		.store = store,
+		.repo = repo,
+		.data = data,
+		.threads = threads,
+		.deadline_ns = deadline_ns };
 	struct lazy *lz;
 
 	mock.calls = 0;
@@ -161,7 +177,8 @@ static bool right(struct lazy *lz, uint32_t space, uint64_t off, uint32_t len)
 static bool all_right(struct lazy *lz, uint32_t space)
 {
 	for (uint64_t off = 0; off < BLOCKS * BLOCK_BYTES; off += LAZY_READ_MAX)
-		if (!right(lz, space, off, (uint32_t)MIN(LAZY_READ_MAX, BLOCKS * BLOCK_BYTES - off)))
+		if (!right(lz, space, off,
+			    (uint32_t)MIN(LAZY_READ_MAX, BLOCKS * BLOCK_BYTES - off)))
 			return false;
 	return true;
 }
@@ -208,7 +225,8 @@ static void called(struct lazy_req *req, int error)
 	j->called++;
 }
 
-static struct job_of_test *ask(struct lazy *lz, unsigned n, uint32_t space, uint64_t off, uint64_t step, uint32_t len, unsigned *ret_wait)
+static struct job_of_test *ask(struct lazy *lz, unsigned n, uint32_t space, uint64_t off,
+	uint64_t step, uint32_t len, unsigned *ret_wait)
 {
 	struct job_of_test *v = xcalloc(n, sizeof *v);
 
@@ -216,7 +234,11 @@ static struct job_of_test *ask(struct lazy *lz, unsigned n, uint32_t space, uint
 	for (unsigned i = 0; i < n; i++) {
 		int r;
 
-		v[i].req = (struct lazy_req){ .space = space, .off = off + i * step, .len = len, .buf = xmalloc(len), .done = called };
+		v[i].req = (struct lazy_req){ .space = space,
+			.off = off + i * step,
+			.len = len,
+			.buf = xmalloc(len),
+			.done = called };
 		r = lazy_read(lz, &v[i].req);
 		if (r < 0)
 			abort();
@@ -239,7 +261,8 @@ static unsigned answered(struct job_of_test *v, unsigned n, int error, bool *ret
 		*ret_right &= v[i].called == 1;
 		count += v[i].error == error;
 		if (!v[i].error)
-			*ret_right &= !memcmp(v[i].req.buf, plain[v[i].req.space] + v[i].req.off, v[i].req.len);
+			*ret_right &= !memcmp(
+				v[i].req.buf, plain[v[i].req.space] + v[i].req.off, v[i].req.len);
 		free(v[i].req.buf);
 	}
 	free(v);
@@ -250,14 +273,18 @@ static unsigned answered(struct job_of_test *v, unsigned n, int error, bool *ret
 
 static void test_alignments(struct lazy *lz, const char *when)
 {
-	static const uint32_t lens[] = { 1, 2, 511, 4095, 4096, 4097, CHUNK * 4096 - 1, CHUNK * 4096, CHUNK * 4096 + 1, 300000, LAZY_READ_MAX };
+	static const uint32_t lens[] = { 1, 2, 511, 4095, 4096, 4097, CHUNK * 4096 - 1,
+		CHUNK * 4096, CHUNK * 4096 + 1, 300000, LAZY_READ_MAX };
 	unsigned n = 0, good = 0;
 
 	for (uint32_t s = 0; s < SPACES; s++)
 		for (size_t l = 0; l < ARRAY_LEN(lens); l++)
 			for (uint64_t block = 0; block < BLOCKS; block += 37)
 				for (int d = -1; d <= 1; d++) {
-					uint64_t off = block * 4096 + (uint64_t)(block ? d : d < 0 ? 0 : d);
+					uint64_t off = block * 4096 +
+						(uint64_t)(block	? d
+								: d < 0 ? 0
+									: d);
 
 					if (off + lens[l] > BLOCKS * BLOCK_BYTES)
 						continue;
@@ -265,7 +292,9 @@ static void test_alignments(struct lazy *lz, const char *when)
 					good += right(lz, s, off, lens[l]);
 				}
 	ok(good == n, "%u of %u reads at odd places are right, %s", good, n, when);
-	ok(right(lz, 0, BLOCKS * BLOCK_BYTES - 1, 1) && right(lz, 1, BLOCKS * BLOCK_BYTES - 70000, 70000), "the last bytes, %s", when);
+	ok(right(lz, 0, BLOCKS * BLOCK_BYTES - 1, 1) &&
+			right(lz, 1, BLOCKS * BLOCK_BYTES - 70000, 70000),
+		"the last bytes, %s", when);
 }
 
 static void test_reads(void)
@@ -300,7 +329,8 @@ static void test_joins(void)
 {
 	struct lazy *lz = fresh();
 
-	ok(right(lz, 0, 0, LAZY_READ_MAX) && mock.calls <= 6, "a read of 1 MiB is %u requests", mock.calls);
+	ok(right(lz, 0, 0, LAZY_READ_MAX) && mock.calls <= 6, "a read of 1 MiB is %u requests",
+		mock.calls);
 	lazy_close(lz);
 	lz = fresh();
 	ok(right(lz, 0, 210 * 4096, 4096) && !mock.calls, "zeros are not asked for");
@@ -319,8 +349,11 @@ static void test_joins(void)
 	mock_await(&mock, 1);
 	rest = ask(lz, 4, 0, 264 * 4096, LAZY_READ_MAX - 200000, LAZY_READ_MAX - 200000, &n);
 	mock_shut(&mock, false);
-	ok(n == 4 && answered(rest, 4, 0, &fine) == 4 && fine && answered(first, 1, 0, &fine) == 1 && fine, "readers in a row");
-	ok(mock.most <= JOIN_BYTES && mock.most > JOIN_BYTES / 2, "are joined, but to %zu bytes only", mock.most);
+	ok(n == 4 && answered(rest, 4, 0, &fine) == 4 && fine &&
+			answered(first, 1, 0, &fine) == 1 && fine,
+		"readers in a row");
+	ok(mock.most <= JOIN_BYTES && mock.most > JOIN_BYTES / 2,
+		"are joined, but to %zu bytes only", mock.most);
 	lazy_close(lz);
 }
 
@@ -330,9 +363,13 @@ static void test_pread(void)
 	uint32_t node = index_path(ix, "1"), size = BLOCKS * BLOCK_BYTES - 100;
 	cleanup_free uint8_t *buf = xmalloc(size + 200);
 
-	ok(lazy_pread(lz, node, buf, size + 200, 0) == (ssize_t)size && !memcmp(buf, plain[1], size), "a whole file, more than it has");
-	ok(lazy_pread(lz, node, buf, 100, size - 1) == 1 && *buf == plain[1][size - 1], "its last byte");
-	ok(!lazy_pread(lz, node, buf, 100, size) && !lazy_pread(lz, node, buf, 1, UINT64_MAX), "behind its end");
+	ok(lazy_pread(lz, node, buf, size + 200, 0) == (ssize_t)size &&
+			!memcmp(buf, plain[1], size),
+		"a whole file, more than it has");
+	ok(lazy_pread(lz, node, buf, 100, size - 1) == 1 && *buf == plain[1][size - 1],
+		"its last byte");
+	ok(!lazy_pread(lz, node, buf, 100, size) && !lazy_pread(lz, node, buf, 1, UINT64_MAX),
+		"behind its end");
 	ok(!lazy_pread(lz, node, buf, 0, 5), "no bytes");
 	ok(lazy_pread(lz, 0, buf, 1, 0) == -EINVAL, "a directory");
 	lazy_close(lz);
@@ -389,14 +426,14 @@ static void test_close(void)
 	for (unsigned i = 0; i < 30; i++)
 		cancelled += v[i].called == 1 && v[i].error == -ECANCELED;
 	done = answered(v, 30, 0, &fine);
-	ok(fine && done + cancelled == 30 && cancelled > 10 && done >= THREADS, "close: %u requests are finished, %u told -ECANCELED", done,
-	   cancelled);
+	ok(fine && done + cancelled == 30 && cancelled > 10 && done >= THREADS,
+		"close: %u requests are finished, %u told -ECANCELED", done, cancelled);
 }
 
 // ---- faults ----
 
 static _Atomic unsigned fault_calls;
-static uint64_t fault_from;	// offset in the blob
+static uint64_t fault_from; // offset in the blob
 
 static int fail_first(struct mock *m, unsigned call, uint64_t off, uint8_t *buf, size_t n)
 {
@@ -467,7 +504,8 @@ static void test_faults(void)
 		index_chunk(ix, chunk, &c);
 		fault_from = c.off + c.clen / 2;
 		set_fault(corrupt_once);
-		ok(right(lz, s, 32 * 4096, 17 * 4096) && fault_calls == 1, "space %u: a byte wrong once is asked for again", s);
+		ok(right(lz, s, 32 * 4096, 17 * 4096) && fault_calls == 1,
+			"space %u: a byte wrong once is asked for again", s);
 		lazy_close(lz);
 		lz = fresh();
 		set_fault(corrupt_always);
@@ -476,11 +514,15 @@ static void test_faults(void)
 		r = lazy_read_wait(lz, s, 40 * 4096, b, 100);
 		said = said_end();
 		log_level = LOG_QUIET;
-		ok(r == -EBADMSG && fault_calls == 2 && strstr(said, "do not match the index"), "space %u: wrong twice is an error", s);
-		ok(right(lz, s, 32 * 4096, 8 * 4096) && lazy_read_wait(lz, s, 47 * 4096, b, 100) == -EBADMSG, "of that chunk only");
+		ok(r == -EBADMSG && fault_calls == 2 && strstr(said, "do not match the index"),
+			"space %u: wrong twice is an error", s);
+		ok(right(lz, s, 32 * 4096, 8 * 4096) &&
+				lazy_read_wait(lz, s, 47 * 4096, b, 100) == -EBADMSG,
+			"of that chunk only");
 		r = lazy_read_wait(lz, s, 32 * 4096, b, 100);
 		set_fault(NULL);
-		ok(right(lz, s, 40 * 4096, 100) && right(lz, s, 32 * 4096, 17 * 4096), "a later read tries again (%d)", r);
+		ok(right(lz, s, 40 * 4096, 100) && right(lz, s, 32 * 4096, 17 * 4096),
+			"a later read tries again (%d)", r);
 	}
 	set_fault(zero_all);
 	ok(lazy_read_wait(lz, 1, 560 * 4096, b, 100) == -EBADMSG, "zeros for bytes");
@@ -501,18 +543,22 @@ static void test_deadline(void)
 	log_level = LOG_QUIET;
 	lz = begin_with(&mock.repo, 0, 700000000);
 	set_fault(fail_first);
-	ok(right(lz, 0, 0, 100) && fault_calls == 2, "before its deadline a read outlives a failure");
+	ok(right(lz, 0, 0, 100) && fault_calls == 2,
+		"before its deadline a read outlives a failure");
 	set_fault(fail_always);
 	start = now_ns();
 	r = lazy_read_wait(lz, 0, 100 * 4096, b, 100);
 	start = now_ns() - start;
-	ok(r == -ETIMEDOUT && fault_calls > 1 && start > 500000000 && start < 5000000000, "at its deadline it fails (%d, %llu ms, %u attempts)",
-	   r, (unsigned long long)start / 1000000, fault_calls);
+	ok(r == -ETIMEDOUT && fault_calls > 1 && start > 500000000 && start < 5000000000,
+		"at its deadline it fails (%d, %llu ms, %u attempts)", r,
+		(unsigned long long)start / 1000000, fault_calls);
 	ok(right(lz, 0, 0, 100), "what is here is read meanwhile");
 	start = now_ns();
 	r = lazy_read_wait(lz, 0, 100 * 4096 + 5, b, 100);
 	start = now_ns() - start;
-	ok(r == -ETIMEDOUT && start < 500000000, "the next read of it, at once, does not wait as long (%llu ms)", (unsigned long long)start / 1000000);
+	ok(r == -ETIMEDOUT && start < 500000000,
+		"the next read of it, at once, does not wait as long (%llu ms)",
+		(unsigned long long)start / 1000000);
 	set_fault(NULL);
 	usleep(2 * HURRY_MS * 1000);
 	ok(right(lz, 0, 100 * 4096, 100), "a later one succeeds");
@@ -545,13 +591,15 @@ static void test_damage(void)
 	lazy_close(lz);
 	lz = begin();
 	flip(0, "blocks", 300 * 4096, 1);
-	ok(right(lz, 0, 300 * 4096, 100) && mock.calls == 1, "damage while open, before the first use");
+	ok(right(lz, 0, 300 * 4096, 100) && mock.calls == 1,
+		"damage while open, before the first use");
 	lazy_close(lz);
 	lz = begin();
 	ok(right(lz, 0, 0, 100), "a chunk is used");
 	struct lazy_req req = { .len = 100, .buf = (uint8_t[100]){ 0 } };
 
-	ok(lazy_read(lz, &req) == 1 && !memcmp(req.buf, plain[0], 100), "then reads of it are answered at once");
+	ok(lazy_read(lz, &req) == 1 && !memcmp(req.buf, plain[0], 100),
+		"then reads of it are answered at once");
 	cut_blocks(0);
 	ok(right(lz, 0, 0, 100) && mock.calls == 1, "until the file is cut: it is fetched again");
 	lazy_close(lz);
@@ -561,7 +609,8 @@ static void test_damage(void)
 	flip(0, "map", 0, 0xff);
 	flip(0, "map", 50, 0x10);
 	lz = begin();
-	ok(all_right(lz, 0) && mock.calls == 2, "bits lost from the map only cost a fetch (%u)", mock.calls);
+	ok(all_right(lz, 0) && mock.calls == 2, "bits lost from the map only cost a fetch (%u)",
+		mock.calls);
 	lazy_close(lz);
 	lz = fresh();
 	for (uint32_t i = 0; i < BLOCKS / 8; i++) {
@@ -594,7 +643,8 @@ static void test_local(void)
 	log_level = LOG_QUIET;
 	lz = begin();
 	ok(!lazy_damaged(lz) && right(lz, LOCAL, 0, 100), "local data");
-	ok(lazy_read_wait(lz, LOCAL, 300 * 4096, b, 100) == -EIO && lazy_damaged(lz), "damaged: -EIO, and it is told");
+	ok(lazy_read_wait(lz, LOCAL, 300 * 4096, b, 100) == -EIO && lazy_damaged(lz),
+		"damaged: -EIO, and it is told");
 	ok(right(lz, LOCAL, 320 * 4096, 4096), "the rest stays readable");
 	flip(LOCAL, "blocks", 300 * 4096, 1);
 	ok(right(lz, LOCAL, 300 * 4096, 100), "once mended it is read");
@@ -605,19 +655,22 @@ static void test_local(void)
 	remove_map(LOCAL);
 	lz = begin();
 	ok(all_right(lz, LOCAL) && !lazy_damaged(lz), "without its map");
-	// a pull again under an open image: the old file's readers must not spoil the new file's map
+	// a pull again under an open image: the old file's readers must not spoil the new file's
+	// map
 	lazy_close(lz);
 	flip(LOCAL, "blocks", 300 * 4096, 1);
 	lz = begin();
 	adopt_local();
-	ok(lazy_read_wait(lz, LOCAL, 300 * 4096, b, 100) == -EIO, "an old damaged file that is still open");
+	ok(lazy_read_wait(lz, LOCAL, 300 * 4096, b, 100) == -EIO,
+		"an old damaged file that is still open");
 	lazy_close(lz);
 	lz = begin();
 	ok(all_right(lz, LOCAL), "does not spoil the new one");
 	lazy_close(lz);
 	forget_store();
 	lz = begin_with(NULL, 0, 0);
-	ok(lazy_read_wait(lz, 0, 0, b, 100) == -EIO && !lazy_damaged(lz), "no repository and nothing here");
+	ok(lazy_read_wait(lz, 0, 0, b, 100) == -EIO && !lazy_damaged(lz),
+		"no repository and nothing here");
 	ok(right(lz, 0, 210 * 4096, 4096), "but zeros are zeros");
 	lazy_close(lz);
 	log_level = LOG_WARN;
@@ -682,17 +735,22 @@ static void test_fetch_all(void)
 	pthread_t t;
 	void *r;
 
-	ok(!lazy_fetch_all(lz, add_up, (void *)&sum) && sum == bytes_remote && mock.bytes == bytes_remote, "fetch_all, with progress");
-	ok(!lazy_fetch_all(lz, NULL, NULL) && mock.bytes == bytes_remote, "again: nothing is asked for");
+	ok(!lazy_fetch_all(lz, add_up, (void *)&sum) && sum == bytes_remote &&
+			mock.bytes == bytes_remote,
+		"fetch_all, with progress");
+	ok(!lazy_fetch_all(lz, NULL, NULL) && mock.bytes == bytes_remote,
+		"again: nothing is asked for");
 	lazy_close(lz);
 	lz = begin();
 	sum = 0;
-	ok(!lazy_fetch_all(lz, add_up, (void *)&sum) && sum == bytes_remote && !mock.calls, "in another life it checks what is here");
+	ok(!lazy_fetch_all(lz, add_up, (void *)&sum) && sum == bytes_remote && !mock.calls,
+		"in another life it checks what is here");
 	lazy_close(lz);
 	lz = fresh();
 	log_level = LOG_QUIET;
 	set_fault(fail_always);
-	ok(lazy_fetch_all(lz, NULL, NULL) == -ENETUNREACH && mock.calls <= 2 * THREADS, "the first error ends it (%u requests)", mock.calls);
+	ok(lazy_fetch_all(lz, NULL, NULL) == -ENETUNREACH && mock.calls <= 2 * THREADS,
+		"the first error ends it (%u requests)", mock.calls);
 	set_fault(fail_first);
 	ok(lazy_fetch_all(lz, NULL, NULL) == -ETIMEDOUT, "one error is an error");
 	set_fault(NULL);
@@ -709,26 +767,30 @@ static void test_fetch_all(void)
 	ok(pthread_tryjoin_np(t, &r) == EBUSY, "fetch_all waits for what readers have begun");
 	mock_shut(&mock, false);
 	pthread_join(t, &r);
-	ok(!r && answered(v, 8, 0, &fine) == 8 && fine && mock.bytes == bytes_remote, "and asks for nothing twice");
+	ok(!r && answered(v, 8, 0, &fine) == 8 && fine && mock.bytes == bytes_remote,
+		"and asks for nothing twice");
 	lazy_close(lz);
 	lz = fresh();
 	ok(right(lz, 0, 32 * 4096, 4096), "a chunk in the middle");
 	lazy_close(lz);
 	lz = begin();
-	ok(!lazy_fetch_all(lz, NULL, NULL) && all_right(lz, 0) && mock.bytes < bytes_remote && mock.bytes > bytes_remote - 50000,
-	   "fetch_all around what is here");
+	ok(!lazy_fetch_all(lz, NULL, NULL) && all_right(lz, 0) && mock.bytes < bytes_remote &&
+			mock.bytes > bytes_remote - 50000,
+		"fetch_all around what is here");
 	lazy_close(lz);
-	flip(0, "map", 4, 0xff);	// blocks 32 to 39: the only chunk that is missing
+	flip(0, "map", 4, 0xff); // blocks 32 to 39: the only chunk that is missing
 	lz = begin();
 	mock_shut(&mock, true);
 	v = ask(lz, 1, 0, 33 * 4096, 1, 10, &waiting);
 	mock_await(&mock, 1);
 	pthread_create(&t, NULL, fetch_all, lz);
 	usleep(300000);
-	ok(pthread_tryjoin_np(t, &r) == EBUSY, "fetch_all waits for a reader's chunk, the last one");
+	ok(pthread_tryjoin_np(t, &r) == EBUSY,
+		"fetch_all waits for a reader's chunk, the last one");
 	mock_shut(&mock, false);
 	pthread_join(t, &r);
-	ok(!r && answered(v, 1, 0, &fine) == 1 && fine && mock.calls == 1, "which is asked for once");
+	ok(!r && answered(v, 1, 0, &fine) == 1 && fine && mock.calls == 1,
+		"which is asked for once");
 	lazy_close(lz);
 	// a reader overtakes the fill
 	forget_store();
@@ -740,7 +802,8 @@ static void test_fetch_all(void)
 	v = ask(lz, 1, 1, 100 * 4096, 1, 10, &waiting);
 	mock_shut(&mock, false);
 	pthread_join(t, &r);
-	ok(!r && answered(v, 1, 0, &fine) == 1 && fine && mock.bytes == bytes_remote, "a reader overtakes the fill; nothing is asked for twice");
+	ok(!r && answered(v, 1, 0, &fine) == 1 && fine && mock.bytes == bytes_remote,
+		"a reader overtakes the fill; nothing is asked for twice");
 	lazy_close(lz);
 	lz = fresh();
 	mock_shut(&mock, true);
@@ -809,8 +872,10 @@ static void test_threads(void)
 		for (unsigned i = 0; i < READERS; i++)
 			pthread_join(t[i], NULL);
 		pthread_join(all, &r);
-		// a chunk may be spoilt twice by chance: then readers see an error, never wrong bytes
-		ok(round ? !wrong && !r : wrong < reads / 20, "%u threads, %u reads, %u failed, during fetch_all", READERS, reads, wrong);
+		// a chunk may be spoilt twice by chance: then readers see an error, never wrong
+		// bytes
+		ok(round ? !wrong && !r : wrong < reads / 20,
+			"%u threads, %u reads, %u failed, during fetch_all", READERS, reads, wrong);
 		set_fault(NULL);
 		lazy_close(shared);
 	}
@@ -823,7 +888,7 @@ static void test_stopped(void)
 	uint8_t b[10];
 
 	pthread_mutex_lock(&lz->lock);
-	lz->stop = true;	// as lazy_close begins
+	lz->stop = true; // as lazy_close begins
 	pthread_mutex_unlock(&lz->lock);
 	ok(lazy_read_wait(lz, 0, 0, b, 10) == -ECANCELED, "a read while it closes");
 	lazy_close(lz);

@@ -24,7 +24,8 @@ static const struct opt opts[] = {
 	{ 0 },
 };
 
-static struct applet applet = { "test", "A B", "does nothing", opts, "more text\n", NULL, false, 0 };
+static struct applet applet = { "test", "A B", "does nothing", opts, "more text\n", NULL, false,
+	0 };
 
 static char said_text[8192];
 
@@ -49,11 +50,11 @@ static int parse(const char *line, char **argv, int *ret_argc)
 	return r;
 }
 
-#define TAKEN(line, cond)					\
-	do {							\
-		char *argv[50];					\
-		int argc, r_ = parse(line, argv, &argc);	\
-								\
+#define TAKEN(line, cond)                                            \
+	do {                                                         \
+		char *argv[50];                                      \
+		int argc, r_ = parse(line, argv, &argc);             \
+                                                                     \
 		ok(!r_ && (cond), "%s", *line ? line : "(nothing)"); \
 	} while (0)
 
@@ -125,7 +126,8 @@ static void test_numbers(void)
 	TAKEN("-s 1k", size == 1024);
 	TAKEN("-s 3M", size == 3 << 20);
 	TAKEN("-s 17179869183g", size == 17179869183ull << 30);
-	static const char *const bad[] = { "18446744073709551616", "99999999999999999999", "-1", "+1", "1x", "0x1", "1.5", "k", "1kk", "1k5" };
+	static const char *const bad[] = { "18446744073709551616", "99999999999999999999", "-1",
+		"+1", "1x", "0x1", "1.5", "k", "1kk", "1k5" };
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		char line[50];
@@ -149,9 +151,13 @@ static void test_help(void)
 
 	opt_help(&applet, f);
 	fclose(f);
-	ok(strstr(out, "usage: fcpull test [OPTION]... A B\n\ndoes nothing\n"), "help begins with the usage");
-	ok(strstr(out, "  -t, --text TEXT ") && strstr(out, "      --no-unflag ") && strstr(out, " --may[=X]"), "a row each");
-	ok(!strstr(out, "hidden") && strstr(out, "--verbose") && strstr(out, "\nmore text\n"), "none for hidden ones; the common ones; the text");
+	ok(strstr(out, "usage: fcpull test [OPTION]... A B\n\ndoes nothing\n"),
+		"help begins with the usage");
+	ok(strstr(out, "  -t, --text TEXT ") && strstr(out, "      --no-unflag ") &&
+			strstr(out, " --may[=X]"),
+		"a row each");
+	ok(!strstr(out, "hidden") && strstr(out, "--verbose") && strstr(out, "\nmore text\n"),
+		"none for hidden ones; the common ones; the text");
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-// test_pack.c - data spaces: placement, chunks, the same bytes for any number of threads, decoding of anything, write errors
+// test_pack.c - data spaces: placement, chunks, the same bytes for any number of threads, decoding
+// of anything, write errors
 // SPDX-License-Identifier: Apache-2.0
 #include "../../lib/pack.c"
 
@@ -21,7 +22,8 @@ static void make_plain(void)
 		for (uint32_t i = 0; i < BLOCK_BYTES; i++) {
 			seed = seed * 1664525u + 1013904223u;
 			if (b % 50 < 30)
-				plain[b * BLOCK_BYTES + i] = b % 50 < 10 ? (uint8_t)(seed >> 24) : (uint8_t)(b + i / 100);
+				plain[b * BLOCK_BYTES + i] = b % 50 < 10 ? (uint8_t)(seed >> 24)
+									 : (uint8_t)(b + i / 100);
 		}
 }
 
@@ -38,7 +40,10 @@ static int spool_of(const void *p, size_t n)
 
 static uint32_t place(struct pack *p, uint32_t blocks, uint32_t spool)
 {
-	struct content c = { .size = (uint64_t)blocks * BLOCK_BYTES - 7, .space = 3, .spool = spool, .block = TREE_NONE };
+	struct content c = { .size = (uint64_t)blocks * BLOCK_BYTES - 7,
+		.space = 3,
+		.spool = spool,
+		.block = TREE_NONE };
 
 	if (pack_place(p, &c))
 		abort();
@@ -52,7 +57,8 @@ static const char *plans(const struct pack *p)
 
 	*s = 0;
 	for (size_t i = 0; i < p->n_plans; i++)
-		snprintf(s + strlen(s), sizeof s - strlen(s), "%s%u", i ? "," : "", p->plans[i].blocks);
+		snprintf(s + strlen(s), sizeof s - strlen(s), "%s%u", i ? "," : "",
+			p->plans[i].blocks);
 	return s;
 }
 
@@ -60,23 +66,32 @@ static void test_place(void)
 {
 	struct pack_conf conf = { .chunk_blocks = 8 };
 	struct pack *p = pack_new(&conf, 3);
-	struct content other = { .size = 5, .space = 2, .block = TREE_NONE }, placed = { .size = 5, .space = 3, .block = 77 };
-	struct content big = { .size = (uint64_t)UINT32_MAX << BLOCK_SHIFT, .space = 3, .block = TREE_NONE };
+	struct content other = { .size = 5, .space = 2, .block = TREE_NONE },
+		       placed = { .size = 5, .space = 3, .block = 77 };
+	struct content big = {
+		.size = (uint64_t)UINT32_MAX << BLOCK_SHIFT, .space = 3, .block = TREE_NONE
+	};
 
-	ok(place(p, 3, 0) == 0 && place(p, 5, 10) == 3 && place(p, 1, 20) == 8, "small files share a chunk, none straddles two");
-	ok(place(p, 7, 30) == 9 && !strcmp(plans(p), "8,8"), "a chunk filled to its end: %s", plans(p));
-	ok(place(p, 8, 40) == 16 && place(p, 1, 50) == 24 && !strcmp(plans(p), "8,8,8,1"), "a file of a chunk has its own: %s", plans(p));
-	ok(place(p, 20, 60) == 25 && place(p, 2, 90) == 45 && !strcmp(plans(p), "8,8,8,1,8,8,4,2"), "a big file begins one, and the next: %s",
-	   plans(p));
-	ok(place(p, 7, 100) == 47 && !strcmp(plans(p), "8,8,8,1,8,8,4,2,7"), "one that does not fit begins another: %s", plans(p));
-	ok(!pack_place(p, &other) && other.block == TREE_NONE && !pack_place(p, &placed) && placed.block == 77 && pack_blocks(p) == 54,
-	   "those of other layers, or placed before, stay");
+	ok(place(p, 3, 0) == 0 && place(p, 5, 10) == 3 && place(p, 1, 20) == 8,
+		"small files share a chunk, none straddles two");
+	ok(place(p, 7, 30) == 9 && !strcmp(plans(p), "8,8"), "a chunk filled to its end: %s",
+		plans(p));
+	ok(place(p, 8, 40) == 16 && place(p, 1, 50) == 24 && !strcmp(plans(p), "8,8,8,1"),
+		"a file of a chunk has its own: %s", plans(p));
+	ok(place(p, 20, 60) == 25 && place(p, 2, 90) == 45 && !strcmp(plans(p), "8,8,8,1,8,8,4,2"),
+		"a big file begins one, and the next: %s", plans(p));
+	ok(place(p, 7, 100) == 47 && !strcmp(plans(p), "8,8,8,1,8,8,4,2,7"),
+		"one that does not fit begins another: %s", plans(p));
+	ok(!pack_place(p, &other) && other.block == TREE_NONE && !pack_place(p, &placed) &&
+			placed.block == 77 && pack_blocks(p) == 54,
+		"those of other layers, or placed before, stay");
 	log_level = LOG_QUIET;
 	ok(pack_place(p, &big) == -EFBIG && big.block == TREE_NONE, "2^32 blocks are too many");
 	pack_free(p);
 	conf.chunk_blocks = 1;
 	p = pack_new(&conf, 3);
-	ok(place(p, 1, 0) == 0 && place(p, 2, 0) == 1 && !strcmp(plans(p), "1,1,1"), "chunks of one block");
+	ok(place(p, 1, 0) == 0 && place(p, 2, 0) == 1 && !strcmp(plans(p), "1,1,1"),
+		"chunks of one block");
 	pack_free(p);
 	pack_free(NULL);
 }
@@ -91,9 +106,12 @@ struct outcome {
 	uint8_t *data;
 };
 
-static int run(enum codec codec, int level, uint32_t chunk, unsigned threads, bool scattered, struct outcome *ret)
+static int run(enum codec codec, int level, uint32_t chunk, unsigned threads, bool scattered,
+	struct outcome *ret)
 {
-	struct pack_conf conf = { .codec = codec, .level = level, .chunk_blocks = chunk, .threads = threads };
+	struct pack_conf conf = {
+		.codec = codec, .level = level, .chunk_blocks = chunk, .threads = threads
+	};
 	struct pack *p = pack_new(&conf, 3);
 	cleanup_fd int in = spool_of(plain, BLOCKS * BLOCK_BYTES), out = scratch_file();
 	const struct fmt_chunk *c;
@@ -137,7 +155,9 @@ static uint8_t *unpack(const struct outcome *o)
 		cleanup_free uint8_t *exact = xmalloc(c->clen);
 
 		memcpy(exact, o->data + off, c->clen);
-		if (c->block != block || chunk_decode(c->codec, exact, c->clen, out + (size_t)block * BLOCK_BYTES, n))
+		if (c->block != block ||
+			chunk_decode(
+				c->codec, exact, c->clen, out + (size_t)block * BLOCK_BYTES, n))
 			abort();
 		d = sha256_of(out + (size_t)block * BLOCK_BYTES, n);
 		if (c->codec != CODEC_ZERO && memcmp(d.b, c->sha, 32))
@@ -154,8 +174,13 @@ static uint8_t *unpack(const struct outcome *o)
 
 static void test_run(void)
 {
-	static const struct { const char *name; enum codec codec; int level; } v[] = { { "stored", CODEC_STORED, 0 }, { "lz4", CODEC_LZ4, 0 },
-		{ "lz4-hc", CODEC_LZ4, 9 }, { "zstd 1", CODEC_ZSTD, 1 }, { "zstd 9", CODEC_ZSTD, 9 } };
+	static const struct {
+		const char *name;
+		enum codec codec;
+		int level;
+	} v[] = { { "stored", CODEC_STORED, 0 }, { "lz4", CODEC_LZ4, 0 },
+		{ "lz4-hc", CODEC_LZ4, 9 }, { "zstd 1", CODEC_ZSTD, 1 },
+		{ "zstd 9", CODEC_ZSTD, 9 } };
 
 	for (size_t i = 0; i < ARRAY_LEN(v); i++)
 		for (unsigned scattered = 0; scattered < 2; scattered++) {
@@ -168,9 +193,11 @@ static void test_run(void)
 			same &= scattered || !memcmp(out, plain, BLOCKS * BLOCK_BYTES);
 			d = sha256_of(a.data, a.size);
 			same &= digest_equal(&d, &a.blob);
-			ok(same, "%s, %s: decodes to what it was", v[i].name, scattered ? "files" : "as it is");
+			ok(same, "%s, %s: decodes to what it was", v[i].name,
+				scattered ? "files" : "as it is");
 			for (unsigned threads = 2; threads <= 8; threads++) {
-				same &= !run(v[i].codec, v[i].level, 8, threads, scattered, &b) && a.n == b.n && digest_equal(&a.blob, &b.blob) &&
+				same &= !run(v[i].codec, v[i].level, 8, threads, scattered, &b) &&
+					a.n == b.n && digest_equal(&a.blob, &b.blob) &&
 					!memcmp(a.chunks, b.chunks, a.n * sizeof *a.chunks);
 				put(&b);
 			}
@@ -182,7 +209,9 @@ static void test_run(void)
 static void test_zeros(void)
 {
 	static uint8_t zero[64 * BLOCK_BYTES];
-	struct pack_conf conf = { .codec = CODEC_ZSTD, .level = 1, .chunk_blocks = 4, .threads = 3 };
+	struct pack_conf conf = {
+		.codec = CODEC_ZSTD, .level = 1, .chunk_blocks = 4, .threads = 3
+	};
 	struct pack *p = pack_new(&conf, 0);
 	cleanup_fd int in = spool_of(zero, sizeof zero), out = scratch_file();
 	const struct fmt_chunk *c;
@@ -194,10 +223,13 @@ static void test_zeros(void)
 	ok(!pack_run(p, in, out), "zeros");
 	c = pack_chunks(p, &n);
 	pack_blob(p, &d, &size);
-	ok(n == 1 && c->blocks == 64 && c->codec == CODEC_ZERO && !c->clen && !size && digest_equal(&d, &empty), "are one chunk without bytes");
+	ok(n == 1 && c->blocks == 64 && c->codec == CODEC_ZERO && !c->clen && !size &&
+			digest_equal(&d, &empty),
+		"are one chunk without bytes");
 	pack_free(p);
 	p = pack_new(&conf, 0);
-	ok(!pack_run(p, in, out) && pack_chunks(p, &n) == NULL && !n && !pack_blocks(p), "an empty space");
+	ok(!pack_run(p, in, out) && pack_chunks(p, &n) == NULL && !n && !pack_blocks(p),
+		"an empty space");
 	pack_free(p);
 	zero[17 * BLOCK_BYTES] = 1;
 	if (pwrite_full(in, zero, sizeof zero, 0))
@@ -206,8 +238,9 @@ static void test_zeros(void)
 	pack_as_is(p, 64);
 	ok(!pack_run(p, in, -1), "digests only");
 	c = pack_chunks(p, &n);
-	ok(n == 3 && c[1].block == 16 && c[1].blocks == 4 && c[1].codec == CODEC_STORED && !c[1].clen && c[2].blocks == 44,
-	   "zeros on both sides of a chunk");
+	ok(n == 3 && c[1].block == 16 && c[1].blocks == 4 && c[1].codec == CODEC_STORED &&
+			!c[1].clen && c[2].blocks == 44,
+		"zeros on both sides of a chunk");
 	pack_free(p);
 }
 
@@ -216,7 +249,8 @@ static void test_zeros(void)
 static void test_errors(void)
 {
 	struct pack_conf conf = { .codec = CODEC_LZ4, .chunk_blocks = 2, .threads = 4 };
-	cleanup_fd int in = spool_of(plain, BLOCKS * BLOCK_BYTES), full = open("/dev/full", O_WRONLY | O_CLOEXEC), out = scratch_file();
+	cleanup_fd int in = spool_of(plain, BLOCKS * BLOCK_BYTES),
+		       full = open("/dev/full", O_WRONLY | O_CLOEXEC), out = scratch_file();
 	struct rlimit l, was;
 	struct pack *p;
 
@@ -266,24 +300,37 @@ static void test_decode(void)
 {
 	enum { N = 3 * BLOCK_BYTES };
 	uint8_t lz4[2 * N], zstd[2 * N], two[3 * N];
-	static const uint8_t skippable[] = { 0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'a', 'b', 'c', 'd' };
-	const uint8_t *src = plain + 9 * BLOCK_BYTES;	// bytes of both kinds
+	static const uint8_t skippable[] = { 0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'a', 'b', 'c',
+		'd' };
+	const uint8_t *src = plain + 9 * BLOCK_BYTES; // bytes of both kinds
 	size_t ln = (size_t)LZ4_compress_default((const char *)src, (char *)lz4, N, sizeof lz4);
 	size_t zn = ZSTD_compress(zstd, sizeof zstd, src, N, 3), tn;
 	unsigned taken = 0, wrong = 0;
 
-	ok(!decode(CODEC_LZ4, lz4, ln, N, src) && !decode(CODEC_ZSTD, zstd, zn, N, src) && !decode(CODEC_STORED, src, N, N, src), "good ones");
-	ok(decode(CODEC_STORED, src, N - 1, N, NULL) == -EBADMSG && decode(CODEC_STORED, src, N, N - 1, NULL) == -EBADMSG, "stored: length");
-	ok(decode(CODEC_LZ4, lz4, ln, N - 1, NULL) == -EBADMSG && decode(CODEC_LZ4, lz4, ln, N + 1, NULL) == -EBADMSG, "lz4: plain length");
-	ok(decode(CODEC_ZSTD, zstd, zn, N - 1, NULL) == -EBADMSG && decode(CODEC_ZSTD, zstd, zn, N + 1, NULL) == -EBADMSG, "zstd: plain length");
-	ok(decode(CODEC_LZ4, lz4, 0, N, NULL) == -EBADMSG && decode(CODEC_ZSTD, zstd, 0, N, NULL) == -EBADMSG, "nothing");
+	ok(!decode(CODEC_LZ4, lz4, ln, N, src) && !decode(CODEC_ZSTD, zstd, zn, N, src) &&
+			!decode(CODEC_STORED, src, N, N, src),
+		"good ones");
+	ok(decode(CODEC_STORED, src, N - 1, N, NULL) == -EBADMSG &&
+			decode(CODEC_STORED, src, N, N - 1, NULL) == -EBADMSG,
+		"stored: length");
+	ok(decode(CODEC_LZ4, lz4, ln, N - 1, NULL) == -EBADMSG &&
+			decode(CODEC_LZ4, lz4, ln, N + 1, NULL) == -EBADMSG,
+		"lz4: plain length");
+	ok(decode(CODEC_ZSTD, zstd, zn, N - 1, NULL) == -EBADMSG &&
+			decode(CODEC_ZSTD, zstd, zn, N + 1, NULL) == -EBADMSG,
+		"zstd: plain length");
+	ok(decode(CODEC_LZ4, lz4, 0, N, NULL) == -EBADMSG &&
+			decode(CODEC_ZSTD, zstd, 0, N, NULL) == -EBADMSG,
+		"nothing");
 	ok(decode((enum codec)3, zstd, zn, N, NULL) == -EBADMSG, "unknown codec");
 	memcpy(two, zstd, zn);
 	memcpy(two + zn, skippable, sizeof skippable);
-	ok(decode(CODEC_ZSTD, two, zn + sizeof skippable, N, NULL) == -EBADMSG, "zstd: a skippable frame behind");
+	ok(decode(CODEC_ZSTD, two, zn + sizeof skippable, N, NULL) == -EBADMSG,
+		"zstd: a skippable frame behind");
 	memcpy(two, skippable, sizeof skippable);
 	memcpy(two + sizeof skippable, zstd, zn);
-	ok(decode(CODEC_ZSTD, two, zn + sizeof skippable, N, NULL) == -EBADMSG, "zstd: a skippable frame before");
+	ok(decode(CODEC_ZSTD, two, zn + sizeof skippable, N, NULL) == -EBADMSG,
+		"zstd: a skippable frame before");
 	tn = ZSTD_compress(two, sizeof two, src, BLOCK_BYTES, 3);
 	tn += ZSTD_compress(two + tn, sizeof two - tn, src + BLOCK_BYTES, 2 * BLOCK_BYTES, 3);
 	ok(decode(CODEC_ZSTD, two, tn, N, NULL) == -EBADMSG, "zstd: two frames");
@@ -324,7 +371,7 @@ static void test_decoder_threads(void)
 {
 	bool good = true;
 
-	for (unsigned i = 0; i < 50; i++) {	// (the leak checker looks at the end)
+	for (unsigned i = 0; i < 50; i++) { // (the leak checker looks at the end)
 		pthread_t t;
 		void *r;
 

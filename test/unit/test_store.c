@@ -1,4 +1,5 @@
-// test_store.c - the local directory: small objects, data spaces and their maps, damage, planted links, several processes
+// test_store.c - the local directory: small objects, data spaces and their maps, damage, planted
+// links, several processes
 // SPDX-License-Identifier: Apache-2.0
 #include "../../lib/store.c"
 
@@ -36,10 +37,13 @@ static void test_open(void)
 	struct stat st;
 
 	ok(!store_open(dir, &s) && !strcmp(s->path, dir), "open");
-	ok(!fstatat(s->fd, "data", &st, 0) && (st.st_mode & 07777) == 0700 && !fstatat(s->fd, "mnt", &st, 0), "its directories");
+	ok(!fstatat(s->fd, "data", &st, 0) && (st.st_mode & 07777) == 0700 &&
+			!fstatat(s->fd, "mnt", &st, 0),
+		"its directories");
 	ok(!faccessat(s->fd, "oci-layout", F_OK, 0), "an OCI layout");
 	nested = at("x/y/z");
-	ok(!store_open(nested, &other) && !stat(nested, &st) && (st.st_mode & 07777) == 0700, "parents are made");
+	ok(!store_open(nested, &other) && !stat(nested, &st) && (st.st_mode & 07777) == 0700,
+		"parents are made");
 	store_close(other);
 	write_at("file", "x");
 	file = at("file");
@@ -61,13 +65,15 @@ static void test_blobs(void)
 
 	ok(store_get(s, &d, 100, &p, &n) == -ENOENT, "not there");
 	ok(!store_put(s, &d, "hello", 5) && !store_put(s, &d, "hello", 5), "put, twice");
-	ok(!store_get(s, &d, 5, &p, &n) && n == 5 && !memcmp(p, "hello", 6), "get, with a NUL behind");
+	ok(!store_get(s, &d, 5, &p, &n) && n == 5 && !memcmp(p, "hello", 6),
+		"get, with a NUL behind");
 	free(p);
 	log_level = LOG_QUIET;
 	ok(store_get(s, &d, 4, &p, &n) == -EFBIG, "more than the caller takes");
 	blob_path(&d, path);
 	write_at(path, "hellO");
-	ok(store_get(s, &d, 100, &p, &n) == -ENOENT && faccessat(s->fd, path, F_OK, 0), "a damaged one is removed");
+	ok(store_get(s, &d, 100, &p, &n) == -ENOENT && faccessat(s->fd, path, F_OK, 0),
+		"a damaged one is removed");
 	ok(!store_put(s, &d, "hello", 5) && !store_get(s, &d, 100, &p, &n), "and can be put again");
 	free(p);
 	write_at(path, "");
@@ -88,7 +94,9 @@ static void test_local(void)
 	char path[80];
 
 	ok(store_local_index(s, &m, &got) == -ENOENT, "no local index");
-	ok(!store_set_local_index(s, &m, &i) && !store_local_index(s, &m, &got) && digest_equal(&got, &i), "set and read");
+	ok(!store_set_local_index(s, &m, &i) && !store_local_index(s, &m, &got) &&
+			digest_equal(&got, &i),
+		"set and read");
 	local_path(&m, path);
 	write_at(path, "sha256:12");
 	ok(store_local_index(s, &m, &got) == -ENOENT, "cut");
@@ -115,7 +123,8 @@ static void test_bits(void)
 	memset(map, 0, sizeof map);
 	map[0] = map[sizeof map - 1] = 0xa5;
 	for (unsigned i = 0; i < 20000; i++) {
-		uint32_t from = (uint32_t)rand_r(&seed) % N, n = (uint32_t)rand_r(&seed) % (N - from + 1);
+		uint32_t from = (uint32_t)rand_r(&seed) % N,
+			 n = (uint32_t)rand_r(&seed) % (N - from + 1);
 		bool present = rand_r(&seed) & 1, all = true;
 
 		space_mark(&f, from, n, present);
@@ -157,7 +166,9 @@ static void test_space(void)
 
 	ok(!store_space(s, &k, 4000, &f), "a new space");
 	fstat(f.fd, &st);
-	ok(st.st_size == 4000 * 4096 && st.st_blocks < 100 && f.map_len == 500 && !space_has(&f, 0, 1), "is sparse and empty");
+	ok(st.st_size == 4000 * 4096 && st.st_blocks < 100 && f.map_len == 500 &&
+			!space_has(&f, 0, 1),
+		"is sparse and empty");
 	for (uintptr_t i = 0; i < 8; i++)
 		pthread_create(&t[i], NULL, mark_some, (void *)((uintptr_t)&f | i));
 	for (unsigned i = 0; i < 8; i++)
@@ -174,7 +185,8 @@ static void test_space(void)
 		_exit(space_has(&h, 77, 3) ? 0 : 2);
 	}
 	waitpid(pid, &status, 0);
-	ok(!status && space_has(&f, 77, 3) && !space_has(&f, 76, 2), "the map is shared with another process");
+	ok(!status && space_has(&f, 77, 3) && !space_has(&f, 76, 2),
+		"the map is shared with another process");
 	space_file_close(&f);
 	space_file_close(&f);
 	ok(!store_space(s, &k, 4000, &f) && space_has(&f, 77, 3), "and kept");
@@ -182,7 +194,8 @@ static void test_space(void)
 	space_path(&k, path);
 	snprintf(name, sizeof name, "%s/blocks", path);
 	cut(name, 4096);
-	ok(!store_space(s, &k, 4000, &g) && !space_has(&g, 77, 1), "blocks of another size: the map is emptied");
+	ok(!store_space(s, &k, 4000, &g) && !space_has(&g, 77, 1),
+		"blocks of another size: the map is emptied");
 	fstat(g.fd, &st);
 	ok(st.st_size == 4000 * 4096, "and they get the right one");
 	space_mark(&g, 5, 1, true);
@@ -190,7 +203,8 @@ static void test_space(void)
 	space_file_close(&f);
 	snprintf(name, sizeof name, "%s/map", path);
 	cut(name, 3);
-	ok(!store_space(s, &k, 4000, &f) && !space_has(&f, 5, 1) && f.map_len == 500, "a map of another size is emptied");
+	ok(!store_space(s, &k, 4000, &f) && !space_has(&f, 5, 1) && f.map_len == 500,
+		"a map of another size is emptied");
 	space_file_close(&f);
 	k = key_of("none");
 	ok(!store_space(s, &k, 0, &f) && f.map_len == 1, "a space of no blocks");
@@ -224,9 +238,11 @@ static void test_planted(void)
 		ok(false, "symlink");
 	ok(store_space(s, &k, 5, &f) < 0, "a space that is a link");
 	fd = store_tmp(s);
-	ok(store_adopt(s, fd, &k, 0) < 0 && faccessat(s->fd, "elsewhere/blocks", F_OK, 0), "store_adopt does not follow it either");
+	ok(store_adopt(s, fd, &k, 0) < 0 && faccessat(s->fd, "elsewhere/blocks", F_OK, 0),
+		"store_adopt does not follow it either");
 	close(fd);
-	ok(!fstatat(s->fd, "victim", &st, 0) && st.st_size == 8, "nothing was written through them");
+	ok(!fstatat(s->fd, "victim", &st, 0) && st.st_size == 8,
+		"nothing was written through them");
 	d = key_of("d");
 	space_path(&d, path);
 	write_at(path, "x");
@@ -257,11 +273,16 @@ static void test_adopt(void)
 
 	ok(!store_adopt(s, fd, &k, 3), "adopt");
 	close(fd);
-	ok(!store_space(s, &k, 3, &f) && space_has(&f, 0, 3) && pread(f.fd, &c, 1, 2 * BLOCK_BYTES) == 1 && c == 'a', "all is there");
+	ok(!store_space(s, &k, 3, &f) && space_has(&f, 0, 3) &&
+			pread(f.fd, &c, 1, 2 * BLOCK_BYTES) == 1 && c == 'a',
+		"all is there");
 	fd = tmp_of('b', 3);
-	ok(!store_adopt(s, fd, &k, 3) && pread(f.fd, &c, 1, 0) == 1 && c == 'a', "another takes its place; who has the old one open keeps it");
+	ok(!store_adopt(s, fd, &k, 3) && pread(f.fd, &c, 1, 0) == 1 && c == 'a',
+		"another takes its place; who has the old one open keeps it");
 	close(fd);
-	ok(!store_space(s, &k, 3, &g) && pread(g.fd, &c, 1, 0) == 1 && c == 'b' && space_has(&g, 0, 3), "the new one");
+	ok(!store_space(s, &k, 3, &g) && pread(g.fd, &c, 1, 0) == 1 && c == 'b' &&
+			space_has(&g, 0, 3),
+		"the new one");
 	space_file_close(&f);
 	space_file_close(&g);
 	unsigned failed = 0;
@@ -289,8 +310,10 @@ static void test_adopt(void)
 	ok(!failed, "6 processes adopt the same space at once: %u failed", failed);
 	char first[2 * BLOCK_BYTES], path[80];
 
-	ok(!store_space(s, &k, 2, &f) && !pread_full(f.fd, first, sizeof first, 0) && first[0] == first[sizeof first - 1] && first[0] >= 'c' &&
-	   space_has(&f, 0, 2), "one of them is there, whole");
+	ok(!store_space(s, &k, 2, &f) && !pread_full(f.fd, first, sizeof first, 0) &&
+			first[0] == first[sizeof first - 1] && first[0] >= 'c' &&
+			space_has(&f, 0, 2),
+		"one of them is there, whole");
 	space_file_close(&f);
 	space_path(&k, path);
 	cleanup_free char *list = xasprintf("test $(ls -A %s/%s | wc -l) = 2", dir, path);
@@ -352,7 +375,9 @@ static void test_fill_holes(void)
 
 	if (ftruncate(fd, 100001) || pwrite(fd, "x", 1, 50000) != 1)
 		abort();
-	ok(!fill_holes(fd, 100001) && !fstat(fd, &st) && st.st_size == 100001 && st.st_blocks * 512 >= 100001, "fill_holes allocates");
+	ok(!fill_holes(fd, 100001) && !fstat(fd, &st) && st.st_size == 100001 &&
+			st.st_blocks * 512 >= 100001,
+		"fill_holes allocates");
 	ok(pread(fd, &c, 1, 50000) == 1 && c == 'x', "and changes nothing");
 }
 

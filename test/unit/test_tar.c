@@ -19,9 +19,24 @@
 
 // ---- archives made by hand ----
 
-enum { NAME = 0, MODE = 100, UID = 108, GID = 116, SIZE = 124, MTIME = 136, SUM = 148, TYPE = 156,
-       LINK = 157, MAGIC = 257, MAJOR = 329, MINOR = 337, PREFIX = 345, SPARSE = 386, EXTENDED = 482,
-       REAL = 483 };
+enum {
+	NAME = 0,
+	MODE = 100,
+	UID = 108,
+	GID = 116,
+	SIZE = 124,
+	MTIME = 136,
+	SUM = 148,
+	TYPE = 156,
+	LINK = 157,
+	MAGIC = 257,
+	MAJOR = 329,
+	MINOR = 337,
+	PREFIX = 345,
+	SPARSE = 386,
+	EXTENDED = 482,
+	REAL = 483
+};
 
 static void put(uint8_t *block, size_t at, const char *s)
 {
@@ -53,7 +68,10 @@ static size_t add_head(struct buf *a, char type, const char *name, uint64_t size
 	snprintf((char *)b + SIZE, 12, "%011" PRIo64, size);
 	put(b, MTIME, "00000000007");
 	b[TYPE] = (uint8_t)type;
-	memcpy(b + MAGIC, "ustar\0" "00", 8);
+	memcpy(b + MAGIC,
+		"ustar\0"
+		"00",
+		8);
 	mend_sum(b);
 	return at;
 }
@@ -104,7 +122,7 @@ static const char *xattr_text(const struct tar_entry *e)
 	return buf_str(&b);
 }
 
-static size_t read_size = 3000;	// of tar_read, up to 200000
+static size_t read_size = 3000; // of tar_read, up to 200000
 
 static const char *data_text(struct tar *t, int *ret_error)
 {
@@ -132,8 +150,8 @@ static int list(struct stream *in, bool data, struct buf *out)
 	int r;
 
 	while ((r = tar_next(t, &e)) > 0) {
-		buf_printf(out, "%c %s %o %u:%u %" PRId64 ".%09u", "fdlhcbp"[e.type], e.path, e.mode, e.uid, e.gid,
-			e.mtime, e.mtime_ns);
+		buf_printf(out, "%c %s %o %u:%u %" PRId64 ".%09u", "fdlhcbp"[e.type], e.path,
+			e.mode, e.uid, e.gid, e.mtime, e.mtime_ns);
 		if (e.type == TAR_FILE)
 			buf_printf(out, " %" PRIu64 " %s", e.size, data ? data_text(t, &r) : "-");
 		if (e.type == TAR_SYMLINK || e.type == TAR_HARDLINK)
@@ -145,7 +163,7 @@ static int list(struct stream *in, bool data, struct buf *out)
 			break;
 	}
 	if (r <= 0 && tar_next(t, &e) != r)
-		r = 1;	// an end and an error must stay
+		r = 1; // an end and an error must stay
 	tar_close(t);
 	return r;
 }
@@ -156,7 +174,7 @@ static int list_buf(const struct buf *a, struct buf *out)
 	int r = list(in, true, out);
 
 	if (!r && stream_read(in, &(char){ 0 }, 1))
-		r = 2;	// the stream must have been read to its end
+		r = 2; // the stream must have been read to its end
 	stream_close(in);
 	return r;
 }
@@ -182,7 +200,8 @@ static void refused(const char *what, struct buf *a, const char *words)
 	const char *said = said_end();
 
 	if (!ok(r == -EBADMSG && strstr(said, words) && strstr(said, "archive-name: entry '") &&
-			 strstr(said, " at byte "), "%s is refused", what))
+			    strstr(said, " at byte "),
+		    "%s is refused", what))
 		printf("# %d: %s# %s\n", r, said, buf_str(&out));
 	a->len = 0;
 }
@@ -212,33 +231,42 @@ static void test_fields(void)
 		size_t at;
 		const char *bytes;
 		size_t n;
-		const char *want;	// the listing, or
-		const char *words;	// the refusal
+		const char *want;  // the listing, or
+		const char *words; // the refusal
 	} t[] = {
-		{ "octal with spaces", UID, "   144 ", 7, "f f 644 100:0 7.000000000 0 e3b0c442\n", NULL },
-		{ "junk behind a NUL", UID, "144\0xyz", 7, "f f 644 100:0 7.000000000 0 e3b0c442\n", NULL },
+		{ "octal with spaces", UID, "   144 ", 7, "f f 644 100:0 7.000000000 0 e3b0c442\n",
+			NULL },
+		{ "junk behind a NUL", UID, "144\0xyz", 7, "f f 644 100:0 7.000000000 0 e3b0c442\n",
+			NULL },
 		{ "an empty field", UID, "\0\0\0\0\0\0\0", 7, "f f" EMPTY "\n", NULL },
-		{ "8 octal digits", UID, "77777777", 8, "f f 644 16777215:0 7.000000000 0 e3b0c442\n", NULL },
+		{ "8 octal digits", UID, "77777777", 8,
+			"f f 644 16777215:0 7.000000000 0 e3b0c442\n", NULL },
 		{ "base-256 uid 2^32-1", UID, "\x80\0\0\0\xff\xff\xff\xff", 8,
-		  "f f 644 4294967295:0 7.000000000 0 e3b0c442\n", NULL },
+			"f f 644 4294967295:0 7.000000000 0 e3b0c442\n", NULL },
 		{ "base-256 uid 2^32", UID, "\x80\0\0\1\0\0\0\0", 8, NULL, "bad user id" },
-		{ "base-256 uid -1", UID, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, NULL, "bad user id" },
+		{ "base-256 uid -1", UID, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, NULL,
+			"bad user id" },
 		{ "base-256 gid 2^32", GID, "\x80\0\0\1\0\0\0\0", 8, NULL, "bad group id" },
 		{ "octal junk", UID, "0000x00", 7, NULL, "bad user id" },
 		{ "an 8 in octal", GID, "0000800", 7, NULL, "bad group id" },
 		{ "octal -1", SIZE, "-0000000001", 11, NULL, "bad size" },
 		{ "octal with a hole", SIZE, "0000 000001", 11, NULL, "bad size" },
-		{ "base-256 size -1", SIZE, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12, NULL, "bad size" },
-		{ "base-256 size 2^63", SIZE, "\x80\0\0\0\x80\0\0\0\0\0\0\0", 12, NULL, "bad size" },
+		{ "base-256 size -1", SIZE, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12,
+			NULL, "bad size" },
+		{ "base-256 size 2^63", SIZE, "\x80\0\0\0\x80\0\0\0\0\0\0\0", 12, NULL,
+			"bad size" },
 		{ "base-256 size 2^64", SIZE, "\x80\0\0\1\0\0\0\0\0\0\0\0", 12, NULL, "bad size" },
-		{ "base-256 size 2^63-1", SIZE, "\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff", 12, NULL, "truncated" },
-		{ "mode with type bits", MODE, "0104755", 7, "f f 4755 0:0 7.000000000 0 e3b0c442\n", NULL },
+		{ "base-256 size 2^63-1", SIZE, "\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff", 12,
+			NULL, "truncated" },
+		{ "mode with type bits", MODE, "0104755", 7,
+			"f f 4755 0:0 7.000000000 0 e3b0c442\n", NULL },
 		{ "base-256 mode", MODE, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, NULL, "bad mode" },
-		{ "base-256 mtime -1", MTIME, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12,
-		  "f f 644 0:0 -1.000000000 0 e3b0c442\n", NULL },
-		{ "base-256 mtime 2^63", MTIME, "\x80\0\0\0\x80\0\0\0\0\0\0\0", 12, NULL, "bad time" },
+		{ "base-256 mtime -1", MTIME, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+			12, "f f 644 0:0 -1.000000000 0 e3b0c442\n", NULL },
+		{ "base-256 mtime 2^63", MTIME, "\x80\0\0\0\x80\0\0\0\0\0\0\0", 12, NULL,
+			"bad time" },
 		{ "base-256 mtime -2^63", MTIME, "\xff\xff\xff\xff\x80\0\0\0\0\0\0\0", 12,
-		  "f f 644 0:0 -9223372036854775808.000000000 0 e3b0c442\n", NULL },
+			"f f 644 0:0 -9223372036854775808.000000000 0 e3b0c442\n", NULL },
 		{ "type 7", TYPE, "7", 1, "f f" EMPTY "\n", NULL },
 		{ "type NUL", TYPE, "\0", 1, "f f" EMPTY "\n", NULL },
 		{ "a vendor's type", TYPE, "Z", 1, "f f" EMPTY "\n", NULL },
@@ -251,7 +279,10 @@ static void test_fields(void)
 		{ "a symlink to nothing", TYPE, "2", 1, NULL, "link without a target" },
 		{ "a hardlink to nothing", TYPE, "1", 1, NULL, "link without a target" },
 		{ "a prefix", PREFIX, "a/b", 3, "f a/b/f" EMPTY "\n", NULL },
-		{ "no magic, no prefix", MAGIC, "\0\0\0\0\0\0\0\0" "0123", 8, "f f" EMPTY "\n", NULL },
+		{ "no magic, no prefix", MAGIC,
+			"\0\0\0\0\0\0\0\0"
+			"0123",
+			8, "f f" EMPTY "\n", NULL },
 		{ "a name of nothing", NAME, "\0", 1, NULL, "empty name" },
 		{ "a file named as the root", NAME, ".", 1, NULL, "root is not a directory" },
 	};
@@ -347,7 +378,8 @@ static void test_sizes(void)
 	add_head(&a, '0', "f", 0);
 	cleanup_buf struct buf out = { 0 };
 
-	ok(!list_buf(&a, &out) && !strstr(buf_str(&out), "smuggled") && strstr(buf_str(&out), " 1024 "),
+	ok(!list_buf(&a, &out) && !strstr(buf_str(&out), "smuggled") &&
+			strstr(buf_str(&out), " 1024 "),
 		"pax size wins over ustar size");
 	a.len = 0;
 	add_pax(&a, 'x', "size", "0", 1);
@@ -393,7 +425,8 @@ static void test_names(void)
 	struct buf a = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		cleanup_free char *want = xasprintf("d %s 644 0:0 7.000000000\n", t[i].path ? t[i].path : "");
+		cleanup_free char *want =
+			xasprintf("d %s 644 0:0 7.000000000\n", t[i].path ? t[i].path : "");
 
 		add_head(&a, '5', t[i].raw, 0);
 		if (t[i].path)
@@ -435,7 +468,7 @@ static void test_name_limits(void)
 		n.len = 0;
 		while (n.len < TAR_PATH_MAX + (size_t)over)
 			buf_add(&n, n.len % 100 ? "p" : "/", 1);
-		buf_add(&n, "q", 1);	// the first slash does not count
+		buf_add(&n, "q", 1); // the first slash does not count
 		add_pax(&a, 'x', "path", n.data, n.len);
 		add_head(&a, '0', "f", 0);
 		limit("path", over, &a, "longer than 4096 bytes");
@@ -475,7 +508,8 @@ static void test_pax_values(void)
 		{ "mtime", "-3", "f f 644 0:0 -3.000000000 0 e3b0c442\n", NULL },
 		{ "mtime", "5.", "f f 644 0:0 5.000000000 0 e3b0c442\n", NULL },
 		{ "mtime", "5.1234567899", "f f 644 0:0 5.123456789 0 e3b0c442\n", NULL },
-		{ "mtime", "9223372036854775807", "f f 644 0:0 9223372036854775807.000000000 0 e3b0c442\n", NULL },
+		{ "mtime", "9223372036854775807",
+			"f f 644 0:0 9223372036854775807.000000000 0 e3b0c442\n", NULL },
 		{ "mtime", "9223372036854775808", NULL, "bad time" },
 		{ "mtime", "1.-5", NULL, "bad time" },
 		{ "mtime", "-", NULL, "bad time" },
@@ -501,7 +535,10 @@ static void test_pax_values(void)
 		{ "VENDOR.key", "v", "f f" EMPTY "\n", NULL },
 		{ "SCHILY.xattr.user.a", "b=c", "f f" EMPTY " user.a=b=c\n", NULL },
 		{ "SCHILY.xattr.user.a", "", "f f" EMPTY " user.a=\n", NULL },
-		{ "LIBARCHIVE.xattr.user.a%20%c3b", "aGVsbG8", "f f" EMPTY " user.a \xc3" "b=hello\n", NULL },
+		{ "LIBARCHIVE.xattr.user.a%20%c3b", "aGVsbG8",
+			"f f" EMPTY " user.a \xc3"
+			"b=hello\n",
+			NULL },
 		{ "LIBARCHIVE.xattr.user.a", "aGVsbG8=", "f f" EMPTY " user.a=hello\n", NULL },
 		{ "LIBARCHIVE.xattr.user.%4", "aGVsbG8", NULL, "bad encoding" },
 		{ "LIBARCHIVE.xattr.user.%zz", "aGVsbG8", NULL, "bad encoding" },
@@ -532,7 +569,7 @@ static void test_pax_records(void)
 		const char *bytes;
 		size_t n;
 	} bad_records[] = {
-		{ "7 a=bc", 6 },	// no newline, past the end
+		{ "7 a=bc", 6 }, // no newline, past the end
 		{ "6 a=bc\n", 7 },
 		{ "8 a=bc\n", 7 },
 		{ "7 a bc\n", 7 },
@@ -623,7 +660,8 @@ static void test_pax_limits(void)
 		add_ext(&a, 'x', r.data, r.len);
 		add_head(&a, '0', "f", 0);
 		limit("pax records", over, &a, "more than 4096 records");
-		add_pax(&a, 'x', "SCHILY.xattr.user.abcde", v.data, TAR_XATTR_MAX - 10 + (size_t)over);
+		add_pax(&a, 'x', "SCHILY.xattr.user.abcde", v.data,
+			TAR_XATTR_MAX - 10 + (size_t)over);
 		add_head(&a, '0', "f", 0);
 		limit("bytes of xattrs", over, &a, "above 64 KiB");
 		r.len = 0;
@@ -689,8 +727,9 @@ static void test_sparse_gnu(void)
 	struct buf a = { 0 };
 
 	add_gnu_sparse(&a, 3, 1, 10, 3);
-	add_head(&a, '0', "next", 0);	// sha256 of "\0D\0D\0D\0\0\0\0"
-	lists("GNU sparse, 3 extents", &a, "f sparse 644 0:0 7.000000000 10 469f78de\nf next" EMPTY "\n");
+	add_head(&a, '0', "next", 0); // sha256 of "\0D\0D\0D\0\0\0\0"
+	lists("GNU sparse, 3 extents", &a,
+		"f sparse 644 0:0 7.000000000 10 469f78de\nf next" EMPTY "\n");
 	add_gnu_sparse(&a, 0, 0, 10, 0);
 	lists("GNU sparse, a hole alone", &a, "f sparse 644 0:0 7.000000000 10 01d448af\n");
 	add_gnu_sparse(&a, 3, 1, 5, 3);
@@ -746,28 +785,42 @@ static void test_sparse_pax(void)
 		const char *kv[14];
 		const char *data, *want, *words;
 	} t[] = {
-		{ "sparse 0.0", { GS "size", "10", GS "numblocks", "2", GS "offset", "1", GS "numbytes", "1",
-				  GS "offset", "3", GS "numbytes", "1" }, "DD",
-		  "f GNUSparseFile.0/sparse 644 0:0 7.000000000 10 127316c6\n", NULL },
+		{ "sparse 0.0",
+			{ GS "size", "10", GS "numblocks", "2", GS "offset", "1", GS "numbytes",
+				"1", GS "offset", "3", GS "numbytes", "1" },
+			"DD", "f GNUSparseFile.0/sparse 644 0:0 7.000000000 10 127316c6\n", NULL },
 		{ "sparse 0.1", { GS "size", "10", GS "map", "1,1,3,1", GS "name", "real" }, "DD",
-		  "f real 644 0:0 7.000000000 10 127316c6\n", NULL },
+			"f real 644 0:0 7.000000000 10 127316c6\n", NULL },
 		{ "0.1, odd map", { GS "size", "10", GS "map", "1,1,3" }, "D", NULL, "bad number" },
-		{ "0.1, junk map", { GS "size", "10", GS "map", "1,1,3,-1" }, "D", NULL, "bad number" },
-		{ "0.1, overlap", { GS "size", "10", GS "map", "1,2,2,1" }, "DDD", NULL, "overlap" },
-		{ "0.1, not sorted", { GS "size", "10", GS "map", "3,1,1,1" }, "DD", NULL, "overlap or are not in order" },
-		{ "0.1, past the size", { GS "size", "3", GS "map", "1,1,3,1" }, "DD", NULL, "past the end" },
-		{ "0.1, less data", { GS "size", "9", GS "map", "1,1,3,1" }, "D", NULL, "disagree" },
-		{ "0.1, more data", { GS "size", "9", GS "map", "1,1,3,1" }, "DDD", NULL, "disagree" },
-		{ "0.1, overflow", { GS "size", "9", GS "map", "1,18446744073709551615" }, "D", NULL, "too large" },
+		{ "0.1, junk map", { GS "size", "10", GS "map", "1,1,3,-1" }, "D", NULL,
+			"bad number" },
+		{ "0.1, overlap", { GS "size", "10", GS "map", "1,2,2,1" }, "DDD", NULL,
+			"overlap" },
+		{ "0.1, not sorted", { GS "size", "10", GS "map", "3,1,1,1" }, "DD", NULL,
+			"overlap or are not in order" },
+		{ "0.1, past the size", { GS "size", "3", GS "map", "1,1,3,1" }, "DD", NULL,
+			"past the end" },
+		{ "0.1, less data", { GS "size", "9", GS "map", "1,1,3,1" }, "D", NULL,
+			"disagree" },
+		{ "0.1, more data", { GS "size", "9", GS "map", "1,1,3,1" }, "DDD", NULL,
+			"disagree" },
+		{ "0.1, overflow", { GS "size", "9", GS "map", "1,18446744073709551615" }, "D",
+			NULL, "too large" },
 		{ "0.1, no size", { GS "map", "1,1" }, "D", NULL, "without its size" },
-		{ "0.0, offset alone", { GS "size", "10", GS "offset", "1" }, "", NULL, "without a length" },
-		{ "0.0, length alone", { GS "size", "10", GS "numbytes", "1" }, "", NULL, "bad length" },
-		{ "0.0, two offsets", { GS "size", "10", GS "offset", "1", GS "offset", "1" }, "", NULL, "without a length" },
-		{ "sparse 2.0", { GS "major", "2", GS "minor", "0", GS "realsize", "1" }, "", NULL, "unknown format" },
-		{ "sparse 1.1", { GS "major", "1", GS "minor", "1", GS "realsize", "1" }, "", NULL, "unknown format" },
-		{ "1.0, no map", { GS "major", "1", GS "minor", "0", GS "realsize", "1" }, "", NULL, "longer than the data" },
-		{ "1.0, short map", { GS "major", "1", GS "minor", "0", GS "realsize", "1" }, "1\n0\n", NULL,
-		  "longer than the data" },
+		{ "0.0, offset alone", { GS "size", "10", GS "offset", "1" }, "", NULL,
+			"without a length" },
+		{ "0.0, length alone", { GS "size", "10", GS "numbytes", "1" }, "", NULL,
+			"bad length" },
+		{ "0.0, two offsets", { GS "size", "10", GS "offset", "1", GS "offset", "1" }, "",
+			NULL, "without a length" },
+		{ "sparse 2.0", { GS "major", "2", GS "minor", "0", GS "realsize", "1" }, "", NULL,
+			"unknown format" },
+		{ "sparse 1.1", { GS "major", "1", GS "minor", "1", GS "realsize", "1" }, "", NULL,
+			"unknown format" },
+		{ "1.0, no map", { GS "major", "1", GS "minor", "0", GS "realsize", "1" }, "", NULL,
+			"longer than the data" },
+		{ "1.0, short map", { GS "major", "1", GS "minor", "0", GS "realsize", "1" },
+			"1\n0\n", NULL, "longer than the data" },
 	};
 	struct buf a = { 0 };
 
@@ -904,21 +957,24 @@ static void test_truncation(void)
 	const char *said = said_end();
 
 	ok(!wrong, "cut at each of %zu bytes: whole between entries only", a.len);
-	ok(strstr(said, "entry '' at byte 0: truncated: the archive ends at byte 1 in its header") != NULL,
+	ok(strstr(said,
+		   "entry '' at byte 0: truncated: the archive ends at byte 1 in its header") !=
+			NULL,
 		"says where the archive ends");
 	buf_fini(&a), buf_fini(&out);
 }
 
 // ---- other people's archives ----
 
-static char *dir;	// a scratch directory
+static char *dir; // a scratch directory
 
 static struct stream *open_file(const char *path, int *ret_fd)
 {
 	struct stat st;
 
 	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
-	return *ret_fd < 0 || fstat(*ret_fd, &st) ? NULL : stream_of_fd(*ret_fd, 0, (uint64_t)st.st_size);
+	return *ret_fd < 0 || fstat(*ret_fd, &st) ? NULL
+						  : stream_of_fd(*ret_fd, 0, (uint64_t)st.st_size);
 }
 
 printf_like(1, 2) static bool run(const char *fmt, ...)
@@ -964,7 +1020,7 @@ static bool same_as_disk(struct tar *t, const struct tar_entry *e, bool ns, cons
 	}
 	case TAR_SYMLINK:
 		return readlink(path, target, sizeof target) == (ssize_t)e->link_len &&
-		       !memcmp(target, e->link, e->link_len);
+			!memcmp(target, e->link, e->link_len);
 	case TAR_HARDLINK: {
 		struct stat other;
 
@@ -1010,16 +1066,21 @@ static void make_tree(void)
 
 	memset(part, 'n', sizeof part - 1);
 	part[sizeof part - 1] = 0;
-	bool good = run("cd %s && mkdir t && cd t && mkdir -p a/b %s/%s %s/%s && echo hi >a/b/f && ln a/b/f hard &&"
-			" ln -s a/b/f soft && ln -s %s%s longlink && echo x >%s/%s/deep && mkfifo fifo && chmod 1777 a &&"
-			" printf y >'odd\n\\name \377' && touch -d '1969-12-31 23:59:58.25 UTC' old && : >empty &&"
-			" printf 0123456789 >%s && head -c 100000 /dev/urandom >big && chmod 4755 big &&"
-			" ln %s/%s/deep %s/hardlong",
-		dir, part, part, "p", part, part, part, part, part, "d100_345678901234567890123456789012345678901234"
-		"567890123456789012345678901234567890123456789012345", part, part, part);
+	bool good = run(
+		"cd %s && mkdir t && cd t && mkdir -p a/b %s/%s %s/%s && echo hi >a/b/f && ln a/b/f hard &&"
+		" ln -s a/b/f soft && ln -s %s%s longlink && echo x >%s/%s/deep && mkfifo fifo && chmod 1777 a &&"
+		" printf y >'odd\n\\name \377' && touch -d '1969-12-31 23:59:58.25 UTC' old && : >empty &&"
+		" printf 0123456789 >%s && head -c 100000 /dev/urandom >big && chmod 4755 big &&"
+		" ln %s/%s/deep %s/hardlong",
+		dir, part, part, "p", part, part, part, part, part,
+		"d100_345678901234567890123456789012345678901234"
+		"567890123456789012345678901234567890123456789012345",
+		part, part, part);
 
-	good &= run("cd %s/t && for i in 0 1 2 3 4 5 6 7 8 9; do printf data$i | dd of=holes bs=1 seek=$((i * 70000))"
-		    " conv=notrunc 2>/dev/null; done && truncate -s 900001 holes && truncate -s 5000000 hole", dir);
+	good &= run(
+		"cd %s/t && for i in 0 1 2 3 4 5 6 7 8 9; do printf data$i | dd of=holes bs=1 seek=$((i * 70000))"
+		" conv=notrunc 2>/dev/null; done && truncate -s 900001 holes && truncate -s 5000000 hole",
+		dir);
 	ok(good, "makes a tree");
 	if (geteuid() == 0)
 		ok(run("mknod %s/t/null c 1 3", dir), "makes a device");
@@ -1041,21 +1102,26 @@ static void test_gnu_tar(void)
 		{ "posix", "-S --sparse-version=0.1", true },
 		{ "posix", "-S --sparse-version=1.0", true },
 		{ "ustar", "--exclude=nn* --exclude=p --exclude=longlink --exclude=old", false },
-		{ "v7", "--exclude=nn* --exclude=p --exclude=longlink --exclude=old --exclude=null --exclude=fifo --exclude=d100*", false },
+		{ "v7", "--exclude=nn* --exclude=p --exclude=longlink --exclude=old --exclude=null --exclude=fifo --exclude=d100*",
+			false },
 	};
 	unsigned xattrs;
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		if (!run("tar --format=%s %s -cf %s/a.tar -C %s/t . 2>/dev/null", t[i].format, t[i].options, dir, dir)) {
+		if (!run("tar --format=%s %s -cf %s/a.tar -C %s/t . 2>/dev/null", t[i].format,
+			    t[i].options, dir, dir)) {
 			skip("GNU tar --format=%s %s does not run here", t[i].format, t[i].options);
 			continue;
 		}
-		cleanup_free char *archive = xasprintf("%s/a.tar", dir), *root = xasprintf("%s/t", dir);
+		cleanup_free char *archive = xasprintf("%s/a.tar", dir),
+				  *root = xasprintf("%s/t", dir);
 		unsigned n = compare(archive, t[i].ns, root, &xattrs);
 
-		ok(n > 10, "GNU tar --format=%s %s: %u entries as on disk", t[i].format, t[i].options, n);
+		ok(n > 10, "GNU tar --format=%s %s: %u entries as on disk", t[i].format,
+			t[i].options, n);
 	}
-	cleanup_free char *file = xasprintf("%s/t/a/b/f", dir), *archive = xasprintf("%s/a.tar", dir);
+	cleanup_free char *file = xasprintf("%s/t/a/b/f", dir),
+			  *archive = xasprintf("%s/a.tar", dir);
 	cleanup_free char *root = xasprintf("%s/t", dir);
 
 	if (setxattr(file, "user.fc", "va\0l", 4, 0) ||
@@ -1096,7 +1162,8 @@ static void test_huge(void)
 			said_begin();
 			int r = list(in, false, &out);
 
-			ok(r == -EBADMSG && strstr(said_end(), "in its data") && strstr(buf_str(&out), want),
+			ok(r == -EBADMSG && strstr(said_end(), "in its data") &&
+					strstr(buf_str(&out), want),
 				"a size of %" PRIu64 " by %s", sizes[i], pax ? "pax" : "base-256");
 			said_end();
 			stream_close(in);
@@ -1107,46 +1174,47 @@ static void test_huge(void)
 
 // Python writes an archive and, to the side, what it should list as.
 static const char python[] =
-"import hashlib, io, sys, tarfile\n"
-"T = tarfile\n"
-"fmt = {'ustar': T.USTAR_FORMAT, 'gnu': T.GNU_FORMAT, 'pax': T.PAX_FORMAT}[sys.argv[1]]\n"
-"pax = fmt == T.PAX_FORMAT\n"
-"kinds = {T.REGTYPE: 'f', T.DIRTYPE: 'd', T.SYMTYPE: 'l', T.LNKTYPE: 'h', T.CHRTYPE: 'c', T.BLKTYPE: 'b', T.FIFOTYPE: 'p'}\n"
-"t = T.open(sys.argv[2], 'w', format=fmt, pax_headers={'comment': 'global'} if pax else None)\n"
-"out = open(sys.argv[3], 'wb')\n"
-"def add(name, type=T.REGTYPE, data=b'', link='', dev=(0, 0), mtime=(7, 0), xattrs={}, **kw):\n"
-"    i = T.TarInfo(name)\n"
-"    i.type, i.size, i.linkname, (i.devmajor, i.devminor) = type, len(data), link, dev\n"
-"    i.mtime = mtime[0]\n"
-"    for k, v in kw.items(): setattr(i, k, v)\n"
-"    if pax:\n"
-"        i.pax_headers = {'SCHILY.xattr.' + k: v for k, v in xattrs.items()}\n"
-"        if mtime[1]: i.pax_headers['mtime'] = '%d.%09d' % mtime\n"
-"    t.addfile(i, io.BytesIO(data))\n"
-"    s = '%s %s %o %d:%d %d.%09d' % (kinds[type], name, i.mode, i.uid, i.gid, mtime[0], mtime[1] if pax else 0)\n"
-"    if type == T.REGTYPE: s += ' %d %s' % (len(data), hashlib.sha256(data).hexdigest()[:8])\n"
-"    if link: s += ' -> ' + link\n"
-"    if type in (T.CHRTYPE, T.BLKTYPE): s += ' %d,%d' % dev\n"
-"    if pax: s += ''.join(' %s=%s' % x for x in xattrs.items())\n"
-"    out.write(s.encode('utf-8', 'surrogateescape') + b'\\n')\n"
-"add('dir', T.DIRTYPE, mode=0o755)\n"
-"for n in (0, 1, 511, 512, 513, 70000, 131072, 400000): add('dir/%d' % n, data=bytes(i * i % 251 for i in range(n)))\n"
-"add('link', T.SYMTYPE, link='../../x')\n"
-"add('hard', T.LNKTYPE, link='dir/1')\n"
-"add('chr', T.CHRTYPE, dev=(5, 1)); add('blk', T.BLKTYPE, dev=(259, 1048575 if pax or fmt == T.GNU_FORMAT else 7))\n"
-"add('pipe', T.FIFOTYPE)\n"
-"add('x' * 99); add('y' * 100); add('d/' * 60 + 'e' * 80); add('time', mtime=(1600000000, 123456789))\n"
-"add('xa', xattrs={'user.k': 'v', 'security.capability': 'abc'})\n"
-"if fmt != T.USTAR_FORMAT:\n"
-"    add('z' * 255); add('w' * 255 + '/' + 'v' * 255, data=b'q'); add('ll', T.SYMTYPE, link='t' * 3000)\n"
-"    add('hl', T.LNKTYPE, link='w' * 255 + '/' + 'v' * 255)\n"
-"    add('ids', uid=3000000, gid=4294967295); add('past', mtime=(-5, 0)); add('sch\\u00f6n\\u4e2d')\n"
-"t.close(); out.close()\n";
+	"import hashlib, io, sys, tarfile\n"
+	"T = tarfile\n"
+	"fmt = {'ustar': T.USTAR_FORMAT, 'gnu': T.GNU_FORMAT, 'pax': T.PAX_FORMAT}[sys.argv[1]]\n"
+	"pax = fmt == T.PAX_FORMAT\n"
+	"kinds = {T.REGTYPE: 'f', T.DIRTYPE: 'd', T.SYMTYPE: 'l', T.LNKTYPE: 'h', T.CHRTYPE: 'c', T.BLKTYPE: 'b', T.FIFOTYPE: 'p'}\n"
+	"t = T.open(sys.argv[2], 'w', format=fmt, pax_headers={'comment': 'global'} if pax else None)\n"
+	"out = open(sys.argv[3], 'wb')\n"
+	"def add(name, type=T.REGTYPE, data=b'', link='', dev=(0, 0), mtime=(7, 0), xattrs={}, **kw):\n"
+	"    i = T.TarInfo(name)\n"
+	"    i.type, i.size, i.linkname, (i.devmajor, i.devminor) = type, len(data), link, dev\n"
+	"    i.mtime = mtime[0]\n"
+	"    for k, v in kw.items(): setattr(i, k, v)\n"
+	"    if pax:\n"
+	"        i.pax_headers = {'SCHILY.xattr.' + k: v for k, v in xattrs.items()}\n"
+	"        if mtime[1]: i.pax_headers['mtime'] = '%d.%09d' % mtime\n"
+	"    t.addfile(i, io.BytesIO(data))\n"
+	"    s = '%s %s %o %d:%d %d.%09d' % (kinds[type], name, i.mode, i.uid, i.gid, mtime[0], mtime[1] if pax else 0)\n"
+	"    if type == T.REGTYPE: s += ' %d %s' % (len(data), hashlib.sha256(data).hexdigest()[:8])\n"
+	"    if link: s += ' -> ' + link\n"
+	"    if type in (T.CHRTYPE, T.BLKTYPE): s += ' %d,%d' % dev\n"
+	"    if pax: s += ''.join(' %s=%s' % x for x in xattrs.items())\n"
+	"    out.write(s.encode('utf-8', 'surrogateescape') + b'\\n')\n"
+	"add('dir', T.DIRTYPE, mode=0o755)\n"
+	"for n in (0, 1, 511, 512, 513, 70000, 131072, 400000): add('dir/%d' % n, data=bytes(i * i % 251 for i in range(n)))\n"
+	"add('link', T.SYMTYPE, link='../../x')\n"
+	"add('hard', T.LNKTYPE, link='dir/1')\n"
+	"add('chr', T.CHRTYPE, dev=(5, 1)); add('blk', T.BLKTYPE, dev=(259, 1048575 if pax or fmt == T.GNU_FORMAT else 7))\n"
+	"add('pipe', T.FIFOTYPE)\n"
+	"add('x' * 99); add('y' * 100); add('d/' * 60 + 'e' * 80); add('time', mtime=(1600000000, 123456789))\n"
+	"add('xa', xattrs={'user.k': 'v', 'security.capability': 'abc'})\n"
+	"if fmt != T.USTAR_FORMAT:\n"
+	"    add('z' * 255); add('w' * 255 + '/' + 'v' * 255, data=b'q'); add('ll', T.SYMTYPE, link='t' * 3000)\n"
+	"    add('hl', T.LNKTYPE, link='w' * 255 + '/' + 'v' * 255)\n"
+	"    add('ids', uid=3000000, gid=4294967295); add('past', mtime=(-5, 0)); add('sch\\u00f6n\\u4e2d')\n"
+	"t.close(); out.close()\n";
 
 static void test_python(void)
 {
 	static const char *const formats[] = { "ustar", "gnu", "pax" };
-	cleanup_free char *script = xasprintf("%s/make.py", dir), *archive = xasprintf("%s/p.tar", dir);
+	cleanup_free char *script = xasprintf("%s/make.py", dir),
+			  *archive = xasprintf("%s/p.tar", dir);
 	cleanup_free char *want_path = xasprintf("%s/want", dir);
 
 	if (write_file_at(AT_FDCWD, script, python, sizeof python - 1, 0644))

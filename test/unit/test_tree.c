@@ -1,5 +1,5 @@
-// test_tree.c - layers on top of each other: whiteouts, replacements, hard links, attributes; then random sequences against a naive
-// model (treemodel.h)
+// test_tree.c - layers on top of each other: whiteouts, replacements, hard links, attributes; then
+// random sequences against a naive model (treemodel.h)
 // SPDX-License-Identifier: Apache-2.0
 #include "../../lib/tree.c"
 
@@ -10,8 +10,8 @@
 
 // ---- a tree from a script ----
 //
-// Entries are separated by spaces, "|" begins a layer: "a/" directory, "a=3" file of mode 03, "a->b" symlink, "a=>b" hard link,
-// "a!" fifo, anything else a file of mode 0644.
+// Entries are separated by spaces, "|" begins a layer: "a/" directory, "a=3" file of mode 03,
+// "a->b" symlink, "a=>b" hard link, "a!" fifo, anything else a file of mode 0644.
 
 static void add_entry(struct tar_entry *e, char *word)
 {
@@ -63,7 +63,8 @@ static int run_script(struct tree *t, const char *script)
 	return r ? r : tree_end_layer(t, "L");
 }
 
-static void list_dir(const struct index *ix, uint32_t dir, const char *prefix, uint32_t *first, struct buf *out)
+static void list_dir(
+	const struct index *ix, uint32_t dir, const char *prefix, uint32_t *first, struct buf *out)
 {
 	for (uint32_t i = 0; i < index_dir_count(ix, dir); i++) {
 		struct dirent_view d;
@@ -75,7 +76,8 @@ static void list_dir(const struct index *ix, uint32_t dir, const char *prefix, u
 		buf_printf(out, "%s%s%.*s", out->len ? " " : "", prefix, (int)d.name_len, d.name);
 		switch (d.type) {
 		case S_IFDIR: {
-			cleanup_free char *path = xasprintf("%s%.*s/", prefix, (int)d.name_len, d.name);
+			cleanup_free char *path =
+				xasprintf("%s%.*s/", prefix, (int)d.name_len, d.name);
 
 			buf_printf(out, a.uid == 5 ? "/" : "/(implied)");
 			list_dir(ix, d.node, path, first, out);
@@ -84,9 +86,7 @@ static void list_dir(const struct index *ix, uint32_t dir, const char *prefix, u
 		case S_IFLNK:
 			buf_printf(out, "->%.*s", (int)a.size, index_symlink(ix, d.node, &n));
 			break;
-		case S_IFIFO:
-			buf_printf(out, "!");
-			break;
+		case S_IFIFO: buf_printf(out, "!"); break;
 		default:
 			if (a.nlink > 1)
 				buf_printf(out, "#%u", d.node);
@@ -143,9 +143,12 @@ static void test_whiteouts(void)
 	gives("spares its own layer, entry after", "a=600 | .wh.a a=1", "a=1");
 	gives("spares its own layer, entry before", "a=600 | a=1 .wh.a", "a=1");
 	gives("only in its own layer", "| a .wh.a", "a");
-	gives("of a directory with children of its layer, before", "a/ a/x a/s/ a/s/y | .wh.a a/n", "a/(implied) a/n");
-	gives("of a directory with children of its layer, after", "a/ a/x a/s/ a/s/y | a/n .wh.a", "a/(implied) a/n");
-	gives("deep children of its layer", "a/ a/b/ a/b/c/ a/b/c/d a/e/ | a/b/n .wh.a", "a/(implied) a/b/(implied) a/b/n");
+	gives("of a directory with children of its layer, before", "a/ a/x a/s/ a/s/y | .wh.a a/n",
+		"a/(implied) a/n");
+	gives("of a directory with children of its layer, after", "a/ a/x a/s/ a/s/y | a/n .wh.a",
+		"a/(implied) a/n");
+	gives("deep children of its layer", "a/ a/b/ a/b/c/ a/b/c/d a/e/ | a/b/n .wh.a",
+		"a/(implied) a/b/(implied) a/b/n");
 	gives("and the directory's own entry, after", "a/ a/x | a/n .wh.a a/", "a/ a/n");
 	gives("and the directory's own entry, before", "a/ a/x | a/ a/n .wh.a", "a/ a/n");
 	gives("and only the directory's entry", "a/ a/x | a/ .wh.a", "a/");
@@ -157,12 +160,15 @@ static void test_whiteouts(void)
 	gives("of one of two hard links", "a b=>a | .wh.a", "b");
 	gives("opaque", "a/ a/x a/s/ a/s/y b | a/.wh..wh..opq a/n", "a/ a/n b");
 	gives("opaque after the entries", "a/ a/x a/s/ a/s/y b | a/n a/.wh..wh..opq", "a/ a/n b");
-	gives("opaque with a kept subdirectory", "a/ a/s/ a/s/y | a/s/n a/.wh..wh..opq", "a/ a/s/(implied) a/s/n");
-	gives("opaque with a described subdirectory", "a/ a/s/ a/s/y | a/s/ a/.wh..wh..opq", "a/ a/s/");
+	gives("opaque with a kept subdirectory", "a/ a/s/ a/s/y | a/s/n a/.wh..wh..opq",
+		"a/ a/s/(implied) a/s/n");
+	gives("opaque with a described subdirectory", "a/ a/s/ a/s/y | a/s/ a/.wh..wh..opq",
+		"a/ a/s/");
 	gives("opaque of the root", "a/ a/x b | c .wh..wh..opq d", "c d");
 	gives("opaque of a missing directory", "b | a/.wh..wh..opq", "b");
 	gives("opaque of a file", "a | a/.wh..wh..opq", "a");
-	gives("aufs's own files", "a | .wh..wh.plnk .wh..wh.aufs .wh..wh.plnk/1.2 d/.wh..wh.orph/x", "a");
+	gives("aufs's own files", "a | .wh..wh.plnk .wh..wh.aufs .wh..wh.plnk/1.2 d/.wh..wh.orph/x",
+		"a");
 	refuses("whiteout of nothing", "a | .wh.", "malformed whiteout '.wh.'");
 	refuses("of .", "d/.wh..", "malformed whiteout");
 	refuses("of ..", ".wh...", "malformed whiteout");
@@ -269,19 +275,29 @@ static void test_long_chain(void)
 
 static int add_xattrs(struct tree *t, const char *path, const struct tar_xattr *x, size_t n)
 {
-	struct tar_entry e = { .type = TAR_FILE, .path = path, .path_len = strlen(path), .xattrs = x, .n_xattrs = n };
+	struct tar_entry e = {
+		.type = TAR_FILE, .path = path, .path_len = strlen(path), .xattrs = x, .n_xattrs = n
+	};
 
 	return tree_add(t, &e, TREE_NONE, "L");
 }
 
-#define X(n, v) { .name = n, .name_len = sizeof(n) - 1, .value = (const uint8_t *)v, .value_len = sizeof(v) - 1 }
+#define X(n, v)                                                                    \
+	{                                                                          \
+		.name = n, .name_len = sizeof(n) - 1, .value = (const uint8_t *)v, \
+		.value_len = sizeof(v) - 1                                         \
+	}
 
 static void test_xattrs(void)
 {
-	static const struct tar_xattr some[] = { X("user.b", "1"), X("trusted.overlay.opaque", "y"), X("user.", ""), X("user.overlay.x", "y"),
-		X("security.capability", "\1\0\0"), X("security.selinux", "s"), X("security.ima", "s"), X("user.a", "2"),
-		X("security.SMACK64EXEC", "s"), X("security.evm", "s"), X("system.posix_acl_access", "acl"), X("user.overlayx", "z") };
-	static const struct tar_xattr twice[] = { X("user.a", "1"), X("user.b", "1"), X("user.a", "2") }, unnamed[] = { X("", "1") };
+	static const struct tar_xattr some[] = { X("user.b", "1"), X("trusted.overlay.opaque", "y"),
+		X("user.", ""), X("user.overlay.x", "y"), X("security.capability", "\1\0\0"),
+		X("security.selinux", "s"), X("security.ima", "s"), X("user.a", "2"),
+		X("security.SMACK64EXEC", "s"), X("security.evm", "s"),
+		X("system.posix_acl_access", "acl"), X("user.overlayx", "z") };
+	static const struct tar_xattr twice[] = { X("user.a", "1"), X("user.b", "1"),
+		X("user.a", "2") },
+				      unnamed[] = { X("", "1") };
 	static const struct tar_xattr dropped[] = { X("trusted.overlay.opaque", "y") };
 	struct tar_xattr reversed[ARRAY_LEN(some)];
 	cleanup_free char *big = xcalloc(1, 70000), *name = xcalloc(1, 300);
@@ -297,7 +313,9 @@ static void test_xattrs(void)
 	tree_begin_layer(t);
 	for (size_t i = 0; i < ARRAY_LEN(some); i++)
 		reversed[i] = some[ARRAY_LEN(some) - 1 - i];
-	ok(!add_xattrs(t, "a", some, ARRAY_LEN(some)) && !add_xattrs(t, "b", reversed, ARRAY_LEN(some)), "xattrs in any order");
+	ok(!add_xattrs(t, "a", some, ARRAY_LEN(some)) &&
+			!add_xattrs(t, "b", reversed, ARRAY_LEN(some)),
+		"xattrs in any order");
 	ok(add_xattrs(t, "c", twice, 3) == -EBADMSG, "a name twice");
 	ok(add_xattrs(t, "c", unnamed, 1) == -EBADMSG, "no name");
 	ok(!add_xattrs(t, "c", dropped, 1), "only such as are dropped");
@@ -324,8 +342,9 @@ static void test_xattrs(void)
 			index_xattr(ix, index_path(ix, "b"), i, &x);
 			buf_printf(&b, "%.*s:%u ", (int)x.name_len, x.name, x.value_len);
 		}
-		ok(!strcmp(buf_str(&b), "security.capability:3 system.posix_acl_access:3 user.:0 user.a:1 user.b:1 user.overlayx:1 "),
-		   "sorted, without overlayfs's and the security modules'");
+		ok(!strcmp(buf_str(&b),
+			   "security.capability:3 system.posix_acl_access:3 user.:0 user.a:1 user.b:1 user.overlayx:1 "),
+			"sorted, without overlayfs's and the security modules'");
 		index_attr(ix, index_path(ix, "c"), &a);
 		ok(!a.has_xattrs, "a set without anything is none");
 		walk_index(ix);
@@ -371,17 +390,32 @@ static void test_entries(void)
 	ok(add_one(t, dev, "null") == -EBADMSG, "character device 0:0");
 	ok(!add_one(t, (struct tar_entry){ .type = TAR_CHR, .rdev_minor = 1 }, "c"), "0:1");
 	ok(!add_one(t, (struct tar_entry){ .type = TAR_BLK }, "b"), "block device 0:0");
-	ok(!add_one(t, (struct tar_entry){ .type = TAR_BLK, .rdev_major = TAR_MAJOR_MAX, .rdev_minor = TAR_MINOR_MAX }, "m"),
-	   "the highest device");
-	ok(!add_one(t, (struct tar_entry){ .type = TAR_FILE, .mode = 07777, .uid = UINT32_MAX, .mtime = INT64_MIN,
-					   .mtime_ns = 999999999 }, name), "a name of 255 bytes");
-	ok(!add_one(t, (struct tar_entry){ .type = TAR_FILE }, deep), "%u components", TAR_DEPTH_MAX);
-	ok(!add_one(t, (struct tar_entry){ .type = TAR_DIR, .mode = 01750, .gid = 3, .mtime = -1 }, ""), "the root");
+	ok(!add_one(t,
+		   (struct tar_entry){ .type = TAR_BLK,
+			   .rdev_major = TAR_MAJOR_MAX,
+			   .rdev_minor = TAR_MINOR_MAX },
+		   "m"),
+		"the highest device");
+	ok(!add_one(t,
+		   (struct tar_entry){ .type = TAR_FILE,
+			   .mode = 07777,
+			   .uid = UINT32_MAX,
+			   .mtime = INT64_MIN,
+			   .mtime_ns = 999999999 },
+		   name),
+		"a name of 255 bytes");
+	ok(!add_one(t, (struct tar_entry){ .type = TAR_FILE }, deep), "%u components",
+		TAR_DEPTH_MAX);
+	ok(!add_one(t, (struct tar_entry){ .type = TAR_DIR, .mode = 01750, .gid = 3, .mtime = -1 },
+		   ""),
+		"the root");
 	ok(!tree_end_layer(t, "L") && !build_index(t, &ix), "they serialise");
 	index_attr(ix, 0, &a);
 	ok(a.mode == (S_IFDIR | 01750) && a.gid == 3 && a.mtime == -1, "the root's attributes");
 	index_attr(ix, index_path(ix, name), &a);
-	ok(a.mode == (S_IFREG | 07777) && a.uid == UINT32_MAX && a.mtime == INT64_MIN && a.mtime_ns == 999999999, "extreme attributes");
+	ok(a.mode == (S_IFREG | 07777) && a.uid == UINT32_MAX && a.mtime == INT64_MIN &&
+			a.mtime_ns == 999999999,
+		"extreme attributes");
 	index_attr(ix, index_path(ix, "m"), &a);
 	ok(a.rdev_major == TAR_MAJOR_MAX && a.rdev_minor == TAR_MINOR_MAX, "device number");
 	ok(index_path(ix, deep) != NODE_NONE, "the deep one");
@@ -402,7 +436,9 @@ static uint32_t content_of(struct tree *t, uint8_t id, uint32_t space)
 
 static void add_file(struct tree *t, const char *path, uint32_t content)
 {
-	struct tar_entry e = { .type = TAR_FILE, .path = path, .path_len = strlen(path), .size = 10 };
+	struct tar_entry e = {
+		.type = TAR_FILE, .path = path, .path_len = strlen(path), .size = 10
+	};
 
 	if (tree_add(t, &e, content, "L"))
 		abort();
@@ -416,7 +452,11 @@ static int visit(void *arg, struct content *c)
 
 static void add_link(struct tree *t, const char *path, const char *to)
 {
-	struct tar_entry e = { .type = TAR_HARDLINK, .path = path, .path_len = strlen(path), .link = to, .link_len = strlen(to) };
+	struct tar_entry e = { .type = TAR_HARDLINK,
+		.path = path,
+		.path_len = strlen(path),
+		.link = to,
+		.link_len = strlen(to) };
 
 	if (tree_add(t, &e, TREE_NONE, "L"))
 		abort();
@@ -435,35 +475,41 @@ static void test_walk(void)
 	add_file(t, "a.b", content_of(t, '.', 0));
 	add_file(t, "a/b/c", content_of(t, 'c', 0));
 	add_file(t, "ab", content_of(t, '?', 0));
-	add_file(t, "ab", content_of(t, 'B', 0));	// the first one is dropped
-	add_file(t, "a", content_of(t, 'x', 0));	// ... and all below a
+	add_file(t, "ab", content_of(t, 'B', 0)); // the first one is dropped
+	add_file(t, "a", content_of(t, 'x', 0));  // ... and all below a
 	add_file(t, "a/y", content_of(t, 'y', 0));
 	add_link(t, "s/f", "g/f");
 	add_file(t, "g/f", content_of(t, 'g', 0));
 	ok(!tree_end_layer(t, "L") && !tree_walk_layer(t, visit, &b), "walk");
-	ok(!strcmp(buf_str(&b), "y.Bbgg"), "in path order, without what was dropped: %s", buf_str(&b));
+	ok(!strcmp(buf_str(&b), "y.Bbgg"), "in path order, without what was dropped: %s",
+		buf_str(&b));
 	b.len = 0;
 	tree_begin_layer(t);
 	ok(!tree_walk_layer(t, visit, &b) && !b.len, "a new layer has nothing");
 	add_file(t, "a/n", content_of(t, 'n', 1));
 	add_link(t, "k", "b");
-	ok(!tree_end_layer(t, "L") && !tree_walk_layer(t, visit, &b) && !strcmp(buf_str(&b), "nb"), "only what it set: %s", buf_str(&b));
+	ok(!tree_end_layer(t, "L") && !tree_walk_layer(t, visit, &b) && !strcmp(buf_str(&b), "nb"),
+		"only what it set: %s", buf_str(&b));
 	b.len = 0;
 	// a name that only the resolution of a forward link brings into an untouched directory
 	tree_begin_layer(t);
 	add_link(t, "u/l", "f");
 	add_link(t, "f", "h");
 	add_file(t, "h", content_of(t, 'h', 2));
-	ok(!tree_end_layer(t, "L") && !tree_walk_layer(t, visit, &b) && !strcmp(buf_str(&b), "hhh"), "forward links: %s", buf_str(&b));
+	ok(!tree_end_layer(t, "L") && !tree_walk_layer(t, visit, &b) && !strcmp(buf_str(&b), "hhh"),
+		"forward links: %s", buf_str(&b));
 	b.len = 0;
 	tree_begin_layer(t);
 	add_file(t, "1", content_of(t, '1', 3));
 	add_file(t, "2", content_of(t, '!', 3));
 	add_file(t, "3", content_of(t, '3', 3));
-	ok(tree_walk_layer(t, visit, &b) == -EIO && !strcmp(buf_str(&b), "1!"), "the walk ends at an error");
-	ok(tree_find_content(t, &sha, 10) == 0 && tree_find_content(t, &sha, 11) == TREE_NONE, "find by digest and size");
+	ok(tree_walk_layer(t, visit, &b) == -EIO && !strcmp(buf_str(&b), "1!"),
+		"the walk ends at an error");
+	ok(tree_find_content(t, &sha, 10) == 0 && tree_find_content(t, &sha, 11) == TREE_NONE,
+		"find by digest and size");
 	for (unsigned i = 0; i < 5000; i++) {
-		struct content c = { .size = i, .sha.b = { 7, 7, 7, 7, (uint8_t)i, (uint8_t)(i >> 8) } };
+		struct content c = { .size = i,
+			.sha.b = { 7, 7, 7, 7, (uint8_t)i, (uint8_t)(i >> 8) } };
 
 		(void)tree_add_content(t, &c);
 	}
@@ -481,8 +527,12 @@ static void test_walk(void)
 
 static void test_skips(void)
 {
-	static const struct { const char *path; bool skip; } v[] = { { "a", false }, { ".wh.a", true }, { "a/.wh.b", true },
-		{ "a/.wh..wh..opq", true }, { ".wh..wh.plnk/x", true }, { "a.wh.b", false }, { "", false } };
+	static const struct {
+		const char *path;
+		bool skip;
+	} v[] = { { "a", false }, { ".wh.a", true }, { "a/.wh.b", true },
+		{ "a/.wh..wh..opq", true }, { ".wh..wh.plnk/x", true }, { "a.wh.b", false },
+		{ "", false } };
 	bool good = true;
 
 	for (size_t i = 0; i < ARRAY_LEN(v); i++) {
@@ -505,12 +555,14 @@ static void test_many(void)
 		for (unsigned i = 0; i < FILES; i++) {
 			char path[40];
 
-			snprintf(path, sizeof path, "d%u/%s%u", i % 7, round == 1 ? ".wh.f" : "f", i);
+			snprintf(path, sizeof path, "d%u/%s%u", i % 7, round == 1 ? ".wh.f" : "f",
+				i);
 			good &= !add_one(t, (struct tar_entry){ .type = TAR_FILE }, path);
 		}
 		good &= !tree_end_layer(t, "L");
 	}
-	ok(good && t->n_nodes < FILES + 100 && tree_nodes(t) == FILES + 8, "%u files, deleted, made again: the room is reused", FILES);
+	ok(good && t->n_nodes < FILES + 100 && tree_nodes(t) == FILES + 8,
+		"%u files, deleted, made again: the room is reused", FILES);
 	ok(!build_index(t, &ix) && index_path(ix, "d3/f10") != NODE_NONE, "they serialise");
 	index_free(ix);
 	tree_free(t);
@@ -536,7 +588,8 @@ static void test_random(void)
 			op[i] = (uint8_t)(seed >> 24);
 			if (i % 4)
 				continue;
-			// mostly what is not refused: hard links to what is missing, devices, whiteouts of nothing are rare
+			// mostly what is not refused: hard links to what is missing, devices,
+			// whiteouts of nothing are rare
 			if (seed % 64 && ((op[i] & 7) == 2 || (op[i] & 7) == 4 || (op[i] & 7) == 6))
 				op[i] &= (uint8_t)~6u;
 			if (seed % 64 && op[i] >> 3 == 0x1e)
@@ -562,7 +615,9 @@ static void test_random(void)
 		}
 	}
 	log_level = LOG_WARN;
-	ok(taken > RUNS / 2, "%u random sequences of %u entries are what the model says; %u were refused by both", RUNS, OPS, RUNS - taken);
+	ok(taken > RUNS / 2,
+		"%u random sequences of %u entries are what the model says; %u were refused by both",
+		RUNS, OPS, RUNS - taken);
 }
 
 int main(void)

@@ -1,8 +1,9 @@
 // treemodel.h - what a tree of layers should be: a flat list of paths, searched from end to end
 //
-// Shares no code and no idea with lib/tree.c but the rules themselves: parents that are missing or no directories are made; the
-// last entry of a name wins; whiteouts hide what lower layers brought, and directories that stay only for what this layer has
-// below them forget what they were; hard links are settled at the layer's end.
+// Shares no code and no idea with lib/tree.c but the rules themselves: parents that are missing or
+// no directories are made; the last entry of a name wins; whiteouts hide what lower layers brought,
+// and directories that stay only for what this layer has below them forget what they were; hard
+// links are settled at the layer's end.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef TREEMODEL_H
 #define TREEMODEL_H
@@ -14,13 +15,13 @@
 #include "tar.h"
 #include "tree.h"
 
-struct mfile {			// what names point at
+struct mfile { // what names point at
 	uint32_t mode, uid, gid, names, major, minor, mtime_ns;
 	int64_t mtime;
 	uint64_t size;
-	char *link;		// symlink's target, or a pending hard link's
-	char *xattrs;		// "name=value\n...", sorted
-	uint32_t node;		// of the index, when compared
+	char *link;    // symlink's target, or a pending hard link's
+	char *xattrs;  // "name=value\n...", sorted
+	uint32_t node; // of the index, when compared
 };
 
 struct mname {
@@ -35,7 +36,7 @@ struct model {
 	uint32_t layer;
 };
 
-#define M_PENDING 0u		// mode of a pending hard link
+#define M_PENDING 0u // mode of a pending hard link
 
 static inline void mfile_put(struct mfile *f)
 {
@@ -117,7 +118,8 @@ static inline void m_parents(struct model *m, const char *path)
 	}
 }
 
-// Hides what lower layers have below dir (and dir itself). Longest paths first, so that directories are empty when their turn comes.
+// Hides what lower layers have below dir (and dir itself). Longest paths first, so that directories
+// are empty when their turn comes.
 static inline void m_hide(struct model *m, const char *dir, bool itself)
 {
 	size_t longest = 0;
@@ -162,7 +164,8 @@ static inline bool m_set_xattrs(struct mfile *f, const struct tar_entry *e)
 
 		if (strstr(x->name, ".overlay.") || !strncmp(x->name, "security.s", 10))
 			continue;
-		lines[n++] = xasprintf("%s=%.*s\n", x->name, (int)x->value_len, (const char *)x->value);
+		lines[n++] =
+			xasprintf("%s=%.*s\n", x->name, (int)x->value_len, (const char *)x->value);
 	}
 	qsort(lines, n, sizeof *lines, m_cmp_xattr);
 	for (size_t i = 0; i < n; i++) {
@@ -193,8 +196,11 @@ static inline void model_begin(struct model *m)
 // 0, or the same refusal as the tree's.
 static inline int model_add(struct model *m, const struct tar_entry *e)
 {
-	static const uint32_t types[] = { [TAR_FILE] = S_IFREG, [TAR_SYMLINK] = S_IFLNK, [TAR_CHR] = S_IFCHR,
-					  [TAR_BLK] = S_IFBLK, [TAR_FIFO] = S_IFIFO };
+	static const uint32_t types[] = { [TAR_FILE] = S_IFREG,
+		[TAR_SYMLINK] = S_IFLNK,
+		[TAR_CHR] = S_IFCHR,
+		[TAR_BLK] = S_IFBLK,
+		[TAR_FIFO] = S_IFIFO };
 	const char *slash = strrchr(e->path, '/'), *base = slash ? slash + 1 : e->path;
 	struct mfile *f;
 	struct mname *n;
@@ -219,7 +225,7 @@ static inline int model_add(struct model *m, const struct tar_entry *e)
 		return 0;
 	}
 	if ((!*base && e->type != TAR_DIR) || (e->type == TAR_SYMLINK && !e->link_len) ||
-	    (e->type == TAR_CHR && !e->rdev_major && !e->rdev_minor))
+		(e->type == TAR_CHR && !e->rdev_major && !e->rdev_minor))
 		return -EBADMSG;
 	for (size_t i = 0; i < e->n_xattrs; i++)
 		for (size_t k = 0; k < i; k++)
@@ -308,7 +314,8 @@ static inline int model_end(struct model *m)
 
 // ---- the tree's outcome against it ----
 
-static inline const char *m_compare_file(const struct index *ix, const struct mname *n, uint32_t node)
+static inline const char *m_compare_file(
+	const struct index *ix, const struct mname *n, uint32_t node)
 {
 	const struct mfile *f = n->file;
 	struct buf b = { 0 };
@@ -325,13 +332,15 @@ static inline const char *m_compare_file(const struct index *ix, const struct mn
 		return "size or links";
 	if (a.rdev_major != f->major || a.rdev_minor != f->minor)
 		return "device";
-	if (S_ISLNK(a.mode) && (memcmp(index_symlink(ix, node, &len), f->link, f->size) || len != f->size))
+	if (S_ISLNK(a.mode) &&
+		(memcmp(index_symlink(ix, node, &len), f->link, f->size) || len != f->size))
 		return "target";
 	for (uint32_t i = 0; i < index_xattr_count(ix, node); i++) {
 		struct xattr_view x;
 
 		index_xattr(ix, node, i, &x);
-		buf_printf(&b, "%.*s=%.*s\n", (int)x.name_len, x.name, (int)x.value_len, (const char *)x.value);
+		buf_printf(&b, "%.*s=%.*s\n", (int)x.name_len, x.name, (int)x.value_len,
+			(const char *)x.value);
 	}
 	same = !strcmp(buf_str(&b), f->xattrs);
 	buf_fini(&b);
@@ -339,7 +348,8 @@ static inline const char *m_compare_file(const struct index *ix, const struct mn
 }
 
 // NULL, or what differs; *ret_path where.
-static inline const char *model_compare(struct model *m, const struct index *ix, const char **ret_path)
+static inline const char *model_compare(
+	struct model *m, const struct index *ix, const char **ret_path)
 {
 	uint64_t entries = 0;
 
@@ -386,28 +396,42 @@ static inline void op_path(uint8_t v, char out[static 16])
 	}
 }
 
-// Applies the operations to both. 0 = both took all of them; -EBADMSG = both refused the same one; 1 = they disagree.
+// Applies the operations to both. 0 = both took all of them; -EBADMSG = both refused the same one;
+// 1 = they disagree.
 static inline int run_ops(struct tree *t, struct model *m, const uint8_t *op, size_t n)
 {
-	static const enum tar_type types[] = { TAR_FILE, TAR_DIR, TAR_HARDLINK, TAR_SYMLINK, TAR_HARDLINK, TAR_FILE, TAR_CHR, TAR_DIR };
-	static const char *const whiteout[] = { "", "", "", "", "", ".wh.", ".wh.", ".wh..wh..opq" };
+	static const enum tar_type types[] = { TAR_FILE, TAR_DIR, TAR_HARDLINK, TAR_SYMLINK,
+		TAR_HARDLINK, TAR_FILE, TAR_CHR, TAR_DIR };
+	static const char *const whiteout[] = { "", "", "", "", "", ".wh.", ".wh.",
+		".wh..wh..opq" };
 	int r, s;
 
 	tree_begin_layer(t);
 	model_begin(m);
 	for (; n >= 4; n -= 4, op += 4) {
 		char path[64], base[16], link[16];
-		struct tar_xattr x[2] = { { .name = op[3] & 1 ? "user.a" : "trusted.overlay.opaque", .value = (const uint8_t *)"xyz",
-					    .value_len = op[3] >> 2 & 3 },
-					  { .name = op[3] & 2 ? "user.A" : "security.selinux", .value = (const uint8_t *)"q" } };
-		struct tar_entry e = { .type = types[op[0] & 7], .path = path, .link = link, .mode = op[3] & 07777u, .uid = op[3],
-				       .gid = op[0], .mtime = (int8_t)op[3], .mtime_ns = op[2], .rdev_major = op[3] & 3,
-				       .size = op[3] & 3, .xattrs = x, .n_xattrs = op[0] >> 6 & 1 ? 2 : 0 };
+		struct tar_xattr x[2] = { { .name = op[3] & 1 ? "user.a" : "trusted.overlay.opaque",
+						  .value = (const uint8_t *)"xyz",
+						  .value_len = op[3] >> 2 & 3 },
+			{ .name = op[3] & 2 ? "user.A" : "security.selinux",
+				.value = (const uint8_t *)"q" } };
+		struct tar_entry e = { .type = types[op[0] & 7],
+			.path = path,
+			.link = link,
+			.mode = op[3] & 07777u,
+			.uid = op[3],
+			.gid = op[0],
+			.mtime = (int8_t)op[3],
+			.mtime_ns = op[2],
+			.rdev_major = op[3] & 3,
+			.size = op[3] & 3,
+			.xattrs = x,
+			.n_xattrs = op[0] >> 6 & 1 ? 2 : 0 };
 		uint32_t content = TREE_NONE;
 
 		x[0].name_len = (uint32_t)strlen(x[0].name);
 		x[1].name_len = (uint32_t)strlen(x[1].name);
-		if (op[0] == 0xff) {	// the next layer
+		if (op[0] == 0xff) { // the next layer
 			r = tree_end_layer(t, "fuzz");
 			s = model_end(m);
 			if (r || s)
@@ -422,16 +446,20 @@ static inline int run_ops(struct tree *t, struct model *m, const uint8_t *op, si
 		if (whiteout[op[0] >> 3 & 7][0]) {
 			char *slash = strrchr(base, '/');
 
-			snprintf(path, sizeof path, "%.*s%s%s", slash ? (int)(slash - base + 1) : 0, base, whiteout[op[0] >> 3 & 7],
-				 strlen(whiteout[op[0] >> 3 & 7]) > 4 ? "" : slash ? slash + 1 : base);
-			if (op[3] > 0xfc)	// below a directory of such a name; else a directory now and then
+			snprintf(path, sizeof path, "%.*s%s%s", slash ? (int)(slash - base + 1) : 0,
+				base, whiteout[op[0] >> 3 & 7],
+				strlen(whiteout[op[0] >> 3 & 7]) > 4 ? ""
+					: slash			     ? slash + 1
+								     : base);
+			if (op[3] >
+				0xfc) // below a directory of such a name; else a directory now and then
 				strcat(path, op[3] > 0xfe ? "/x" : "");
 			else if (op[0] >> 3 != 0x1e)
 				e.type = TAR_FILE;
 		} else {
 			snprintf(path, sizeof path, "%s", base);
 		}
-		if (op[0] >> 3 == 0x1e)		// the root itself
+		if (op[0] >> 3 == 0x1e) // the root itself
 			*path = 0;
 		e.path_len = strlen(path);
 		if (e.type != TAR_FILE)
@@ -465,8 +493,14 @@ static inline int build_index(struct tree *t, struct index **ret)
 	tree_serialise(t, part);
 	buf_add(&out, &h, sizeof h);
 	for (unsigned s = 0; s < SEC_COUNT; s++) {
-		const void *p = s < 4 ? part[s].data : s == SEC_SPACES ? (void *)&sp : s == SEC_CHUNKS ? (void *)&ch : NULL;
-		size_t n = s < 4 ? part[s].len : s == SEC_SPACES ? sizeof sp : s == SEC_CHUNKS ? sizeof ch : 0;
+		const void *p = s < 4	  ? part[s].data
+			: s == SEC_SPACES ? (void *)&sp
+			: s == SEC_CHUNKS ? (void *)&ch
+					  : NULL;
+		size_t n = s < 4	  ? part[s].len
+			: s == SEC_SPACES ? sizeof sp
+			: s == SEC_CHUNKS ? sizeof ch
+					  : 0;
 
 		((struct fmt_header *)out.data)->section[s].off = out.len;
 		((struct fmt_header *)out.data)->section[s].len = n;

@@ -1,4 +1,5 @@
-// walkindex.h - uses every function of lib/index.h on everything in an index, and aborts on what its header excludes
+// walkindex.h - uses every function of lib/index.h on everything in an index, and aborts on what
+// its header excludes
 // SPDX-License-Identifier: Apache-2.0
 #ifndef WALKINDEX_H
 #define WALKINDEX_H
@@ -20,7 +21,8 @@ static inline void walk_xattrs(const struct index *ix, uint32_t node, struct sha
 		struct xattr_view x;
 
 		index_xattr(ix, node, i, &x);
-		walk_must(x.name_len && x.name_len <= FMT_XATTR_NAME_MAX && !memchr(x.name, 0, x.name_len));
+		walk_must(x.name_len && x.name_len <= FMT_XATTR_NAME_MAX &&
+			!memchr(x.name, 0, x.name_len));
 		sha256_update(h, x.name, x.name_len);
 		sha256_update(h, x.value, x.value_len);
 	}
@@ -33,7 +35,8 @@ static inline void walk_dir(const struct index *ix, uint32_t dir, struct sha256 
 		struct attr a;
 
 		index_dirent(ix, dir, i, &e);
-		walk_must(e.name_len && e.name_len <= FMT_NAME_MAX && e.node && e.node < index_nodes(ix));
+		walk_must(e.name_len && e.name_len <= FMT_NAME_MAX && e.node &&
+			e.node < index_nodes(ix));
 		walk_must(!memchr(e.name, '/', e.name_len) && !memchr(e.name, 0, e.name_len));
 		walk_must(index_lookup(ix, dir, e.name, e.name_len) == e.node);
 		index_attr(ix, e.node, &a);
@@ -41,7 +44,8 @@ static inline void walk_dir(const struct index *ix, uint32_t dir, struct sha256 
 		walk_must(!S_ISDIR(a.mode) || (index_parent(ix, e.node) == dir && e.node > dir));
 		sha256_update(h, e.name, e.name_len);
 	}
-	walk_must(index_lookup(ix, dir, "", 0) == NODE_NONE && index_lookup(ix, dir, "..", 2) == NODE_NONE);
+	walk_must(index_lookup(ix, dir, "", 0) == NODE_NONE &&
+		index_lookup(ix, dir, "..", 2) == NODE_NONE);
 }
 
 static inline void walk_node(const struct index *ix, uint32_t node, struct sha256 *h)
@@ -62,18 +66,13 @@ static inline void walk_node(const struct index *ix, uint32_t node, struct sha25
 			walk_must(index_chunk_at(ix, a.space, a.block) < index_chunks(ix));
 		}
 		break;
-	case S_IFDIR:
-		walk_dir(ix, node, h);
-		break;
+	case S_IFDIR: walk_dir(ix, node, h); break;
 	case S_IFLNK:
 		sha256_update(h, index_symlink(ix, node, &len), a.size);
 		walk_must(len == a.size && len && len <= FMT_LINK_MAX);
 		break;
-	case S_IFCHR:
-		walk_must(a.rdev_major || a.rdev_minor);
-		break;
-	default:
-		walk_must(S_ISBLK(a.mode) || (S_ISFIFO(a.mode) && !a.size));
+	case S_IFCHR: walk_must(a.rdev_major || a.rdev_minor); break;
+	default: walk_must(S_ISBLK(a.mode) || (S_ISFIFO(a.mode) && !a.size));
 	}
 }
 
@@ -91,7 +90,8 @@ static inline void walk_space(const struct index *ix, uint32_t s)
 		index_chunk(ix, i, &c);
 		walk_must(c.space == s && c.block == block && c.off == off && c.blocks);
 		walk_must(c.codec == CODEC_ZERO || c.blocks <= FMT_CHUNK_BLOCKS_MAX);
-		walk_must(index_chunk_at(ix, s, c.block) == i && index_chunk_at(ix, s, c.block + c.blocks - 1) == i);
+		walk_must(index_chunk_at(ix, s, c.block) == i &&
+			index_chunk_at(ix, s, c.block + c.blocks - 1) == i);
 		block += c.blocks;
 		off += c.clen;
 	}
