@@ -175,13 +175,15 @@ static bool is_ours(const char *device, const char *type)
 		(!strncmp(type, "erofs ", 6) && is_live(device));
 }
 
-// Is the topmost mount at this absolute path one of ours?
-static bool is_our_mount(const char *path)
+struct mount_line {
+	const char *device, *path, *type; // type: and what follows it
+};
+
+static void each_mount(void (*fn)(void *arg, const struct mount_line *m), void *arg)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
 	size_t cap = 0;
-	bool ours = false;
 
 	while (f && getline(&line, &cap, f) > 0) {
 		char *dash = strstr(line, " - "), *save = NULL, *field[5];
@@ -195,18 +197,61 @@ static bool is_our_mount(const char *path)
 		if (n < 5)
 			continue;
 		unescape_octal(field[4]);
-		if (!strcmp(field[4], path))
-			ours = is_ours(field[2], dash + 3);
+		fn(arg, &(struct mount_line){ field[2], field[4], dash + 3 });
 	}
 	if (f)
 		fclose(f);
-	return ours;
+}
+
+struct our_mount {
+	const char *path;
+	bool ours;
+	char device[32];
+};
+
+static void look_at(void *arg, const struct mount_line *m)
+{
+	struct our_mount *o = arg;
+
+	if (strcmp(m->path, o->path))
+		return;
+	o->ours = is_ours(m->device, m->type); // the last one is the topmost
+	snprintf(o->device, sizeof o->device, "%s", m->device);
+}
+
+// Is the topmost mount at this absolute path one of ours? Which file system?
+static bool is_our_mount(const char *path, char device[static 32])
+{
+	struct our_mount o = { .path = path };
+
+	each_mount(look_at, &o);
+	memcpy(device, o.device, sizeof o.device);
+	return o.ours;
+}
+
+// Its processes end by themselves when the last mount of the file system is gone; a script that goes
+// on to remove the store should not meet them.
+static void wait_for_end(const char *device)
+{
+	unsigned major, minor;
+	struct state_mount *m;
+	size_t n;
+
+	if (sscanf(device, "%u:%u", &major, &minor) != 2)
+		return;
+	if (!state_mounts(major, minor, true, &m, &n)) {
+		state_mounts_free(m, n);
+		return; // others have it
+	}
+	for (int i = 0; i < 100 && is_live(device); i++)
+		usleep(20000);
 }
 
 static int umount_image(int argc, char **argv)
 {
 	cleanup_free char *parent = NULL, *path = NULL;
 	const char *slash;
+	char device[32];
 
 	if (argc != 1) {
 		warn("umount takes one DIR; try 'fcpull umount --help'");
@@ -224,7 +269,7 @@ static int umount_image(int argc, char **argv)
 		free(path);
 		path = full;
 	}
-	if (!path || !is_our_mount(path)) {
+	if (!path || !is_our_mount(path, device)) {
 		warn("%s is not a mount of fcpull", log_quote(argv[0]));
 		return EXIT_FAILURE;
 	}
@@ -233,6 +278,8 @@ static int umount_image(int argc, char **argv)
 			errno == EBUSY ? " (-l detaches it now)" : "");
 		return EXIT_FAILURE;
 	}
+	if (!umount_lazy)
+		wait_for_end(device);
 	state_clean();
 	return 0;
 }
@@ -409,14 +456,44 @@ static int check_run_options(void)
 	return 0;
 }
 
-// A mount namespace of our own: whatever happens to us, no mount is left on the host.
+// Does a mount hold what -v binds?
+static bool holds_volume(const char *path)
+{
+	size_t n = strlen(path);
+
+	for (size_t i = 0; i < run_volumes.n; i++) {
+		cleanup_free char *src = realpath(run_volumes.v[i], NULL);
+
+		if (src && !strncmp(src, path, n) && (!src[n] || src[n] == '/'))
+			return true;
+	}
+	return false;
+}
+
+static void note_other(void *arg, const struct mount_line *m)
+{
+	if (is_ours(m->device, m->type) && !holds_volume(m->path))
+		opt_list_add(&(struct opt){ .to = arg }, xstrdup(m->path));
+}
+
+// A mount namespace of our own: whatever happens to us, no mount is left on the host. Copies of
+// other images' mounts are dropped: they would keep those images' servers alive as long as we run.
 static int own_mounts(void)
 {
+	struct opt_list others = { 0 };
+
 	if (unshare(CLONE_NEWNS))
 		return warn_errno(-errno, "make a mount namespace%s",
 			errno == EPERM ? " (run needs root)" : "");
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return warn_errno(-errno, "separate the mounts");
+	each_mount(note_other, &others);
+	for (size_t i = others.n; i--;) {
+		if (umount2(others.v[i], MNT_DETACH | UMOUNT_NOFOLLOW))
+			debug("drop the copy of %s: %s", others.v[i], strerror(errno));
+		free((char *)others.v[i]);
+	}
+	free(others.v);
 	return 0;
 }
 
