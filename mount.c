@@ -5,7 +5,6 @@
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "box.h"
 #include "fcpull.h"

@@ -29,6 +29,12 @@ static inline uint64_t blocks_of(uint64_t bytes)
 	return (bytes + BLOCK_BYTES - 1) >> BLOCK_SHIFT;
 }
 
+// n >= 1
+static inline bool is_zero(const uint8_t *p, size_t n)
+{
+	return !*p && !memcmp(p, p + 1, n - 1);
+}
+
 // ---- ownership: a variable marked so is released at the end of its scope ----
 static inline void cleanup_free_p(void *p)
 {

@@ -54,11 +54,6 @@ struct spool {
 	uint8_t *buf;	// IO_SIZE
 };
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return !*p && !memcmp(p, p + 1, n - 1);
-}
-
 // Writes n bytes (padded with zeros to a whole block) at block. Zeros are left as holes where
 // nothing was before.
 static int spool_write(struct spool *sp, uint64_t block, size_t n)

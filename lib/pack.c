@@ -227,11 +227,6 @@ int chunk_decode(enum codec codec, const void *in, size_t clen, void *out, size_
 
 // ---- running ----
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return !*p && !memcmp(p, p + 1, n - 1);
-}
-
 static int read_plan(const struct pack *p, const struct plan *pl, uint8_t *out)
 {
 	size_t seg = pl->first_segment;
