@@ -5,10 +5,12 @@
 
 #include "host.h"
 #include "opt.h"
+#include "serve.h"
 
 extern const struct applet applet_convert, applet_inspect, applet_check; // convert.c
 extern const struct applet applet_pull;					 // fetch.c
-extern const struct applet applet_mount, applet_umount, applet_run;	 // mount.c
+extern const struct applet applet_mount, applet_umount;			 // mount.c
+extern const struct applet applet_run;					 // run.c
 extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
 
 enum { EXIT_USAGE = 2 };
@@ -41,6 +43,23 @@ extern struct image_opts image_opts;
 		'j', "jobs", "N", "threads (else one per processor)", opt_u64, &image_opts.jobs, \
 			false                                                                    \
 	}
+
+// Options of the verbs that mount.
+struct mount_opts {
+	const char *network_loss;
+};
+extern struct mount_opts mount_opts;
+
+#define MOUNT_OPT_ROWS                                                                        \
+	{ 0, "on-network-loss", "HOW", "wait[:SEC], wait:forever or fail[:SEC]", opt_str,     \
+		&mount_opts.network_loss, false },                                            \
+	{                                                                                     \
+		0, "original", NULL, "use the original, even if it is accelerated", opt_flag, \
+			&image_opts.host.original, false                                      \
+	}
+
+// What they say to serve_image(), after parsing. -EINVAL logged.
+int mount_serve_conf(struct serve_conf *ret) must_check;
 
 // Completes image_opts after parsing: platform, password, threads. 0 or -EINVAL, logged.
 int image_opts_finish(void) must_check;
