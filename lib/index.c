@@ -26,6 +26,7 @@ struct index {
 	uint32_t n_nodes, n_dirents, n_spaces, n_chunks, n_frames, n_runs, n_xattrs;
 	size_t names_len, xattrs_len;
 	uint64_t *chunk_off; // place of each chunk in its blob: owned
+	uint64_t *frame_off; // place of each frame behind the packed index, and their end: owned
 	const char *name;    // during the check only
 };
 
@@ -187,6 +188,10 @@ static int check_frames(struct index *ix)
 {
 	uint32_t run = 0;
 
+	ix->frame_off = malloc(((size_t)ix->n_frames + 1) * sizeof *ix->frame_off);
+	if (!ix->frame_off)
+		return -ENOMEM;
+	ix->frame_off[0] = 0;
 	for (uint32_t f = 0; f < ix->n_frames; f++) {
 		const struct fmt_frame *fr = &ix->frames[f];
 		uint64_t blocks = 0;
@@ -206,6 +211,7 @@ static int check_frames(struct index *ix)
 		}
 		if (blocks != fr->blocks)
 			return corrupt(ix, "boot frame's length", f);
+		ix->frame_off[f + 1] = ix->frame_off[f] + fr->clen;
 	}
 	return run == ix->n_runs ? 0 : corrupt(ix, "boot runs without a frame", run);
 }
@@ -427,6 +433,7 @@ int index_open(void *buf, size_t len, const char *name, struct index **ret)
 	ix->name = NULL;
 	if (r) {
 		free(ix->chunk_off);
+		free(ix->frame_off);
 		free(ix);
 		return r;
 	}
@@ -440,6 +447,7 @@ void index_free(struct index *ix)
 		return;
 	free((void *)ix->buf);
 	free(ix->chunk_off);
+	free(ix->frame_off);
 	free(ix);
 }
 
@@ -672,6 +680,38 @@ struct digest index_space_key(const struct index *ix, uint32_t space)
 		sha256_update(&h, c->sha, sizeof c->sha);
 	}
 	return sha256_final(&h);
+}
+
+uint32_t index_frames(const struct index *ix)
+{
+	return ix->n_frames;
+}
+
+void index_frame(const struct index *ix, uint32_t frame, struct frame_view *ret)
+{
+	const struct fmt_frame *f = &ix->frames[frame];
+
+	*ret = (struct frame_view){
+		.off = ix->frame_off[frame],
+		.clen = f->clen,
+		.blocks = f->blocks,
+		.codec = f->codec,
+		.sha = digest_at(f->sha),
+		.first_run = f->first_run,
+		.runs = f->runs,
+	};
+}
+
+void index_run(const struct index *ix, uint32_t run, struct run_view *ret)
+{
+	const struct fmt_run *r = &ix->runs[run];
+
+	*ret = (struct run_view){ r->space, r->block, r->blocks };
+}
+
+uint64_t index_frames_size(const struct index *ix)
+{
+	return ix->frame_off[ix->n_frames];
 }
 
 struct digest index_original(const struct index *ix)

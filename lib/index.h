@@ -99,6 +99,23 @@ uint32_t index_chunk_at(const struct index *ix, uint32_t space, uint32_t block);
 // never by claim. The codec does not enter.
 struct digest index_space_key(const struct index *ix, uint32_t space);
 
+// ---- the boot stream: frames in the order in which a start needs them ----
+struct frame_view {
+	uint64_t off; // behind the packed index, in the boot blob
+	uint32_t clen;
+	uint32_t blocks; // plain length, 1..FMT_FRAME_BLOCKS_MAX
+	enum codec codec;
+	struct digest sha; // of the plain bytes: the blocks of its runs, one after the other
+	uint32_t first_run, runs;
+};
+struct run_view {
+	uint32_t space, block, blocks;
+};
+uint32_t index_frames(const struct index *ix);
+void index_frame(const struct index *ix, uint32_t frame, struct frame_view *ret);
+void index_run(const struct index *ix, uint32_t run, struct run_view *ret);
+uint64_t index_frames_size(const struct index *ix); // bytes of all frames in the boot blob
+
 // ---- what the image is ----
 struct digest index_original(const struct index *ix); // digest of the original's manifest
 struct digest index_config(const struct index *ix);   // digest of its config

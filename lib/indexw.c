@@ -40,8 +40,8 @@ int index_build(struct index_parts *parts, struct index **ret)
 	}
 	add_section(&out, SEC_SPACES, parts->spaces, parts->n_spaces * sizeof *parts->spaces);
 	add_section(&out, SEC_CHUNKS, parts->chunks.data, parts->chunks.len);
-	add_section(&out, SEC_FRAMES, NULL, 0);
-	add_section(&out, SEC_RUNS, NULL, 0);
+	add_section(&out, SEC_FRAMES, parts->frames.data, parts->frames.len);
+	add_section(&out, SEC_RUNS, parts->runs.data, parts->runs.len);
 	r = index_open(out.data, out.len, "the new image", ret);
 	if (r)
 		buf_fini(&out);
@@ -53,6 +53,8 @@ void index_parts_fini(struct index_parts *parts)
 	tree_free(parts->tree);
 	free(parts->spaces);
 	buf_fini(&parts->chunks);
+	buf_fini(&parts->frames);
+	buf_fini(&parts->runs);
 }
 
 int index_pack(const struct index *ix, struct buf *ret)

@@ -11,7 +11,8 @@ struct index_parts {
 	struct tree *tree;
 	struct fmt_space *spaces; // first_chunk is set by index_build
 	uint32_t n_spaces;
-	struct buf chunks; // struct fmt_chunk, all spaces in order
+	struct buf chunks;	 // struct fmt_chunk, all spaces in order
+	struct buf frames, runs; // struct fmt_frame, fmt_run: the boot stream, or empty
 };
 // Serialises to a new index (which is checked like a foreign one). Does not take anything over.
 int index_build(struct index_parts *parts, struct index **ret) must_check;
