@@ -126,7 +126,7 @@ static void ahead_close(struct stream *s)
 
 struct stream *ahead_open(struct stream *in)
 {
-	static const struct stream_ops ops = { ahead_read, ahead_close };
+	static const struct stream_ops ops = { .read = ahead_read, .close = ahead_close };
 	struct ahead *a = xcalloc(1, sizeof *a);
 
 	a->s.ops = &ops;

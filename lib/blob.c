@@ -262,9 +262,19 @@ static void blob_close(struct stream *s)
 	free(b);
 }
 
+static void blob_abandon(struct stream *s)
+{
+	struct blob_stream *b = (struct blob_stream *)s;
+
+	http_abandon(b->x);
+	free(b);
+}
+
 int registry_open_blob(struct repo *repo, const struct desc *d, uint64_t off, struct stream **ret)
 {
-	static const struct stream_ops ops = { blob_read, blob_close };
+	static const struct stream_ops ops = {
+		.read = blob_read, .close = blob_close, .abandon = blob_abandon
+	};
 	struct blob_stream *b = xcalloc(1, sizeof *b);
 	int e = 0;
 

@@ -23,6 +23,7 @@ enum ctl_verb {
 	// verbs to holder, each answered by the same verb with a result
 	CTL_STATUS,
 	CTL_ALIVE, // 0: the file system is still there; -ESTALE
+	CTL_TUNE, // (to the worker too) the read-ahead setting to be raised when the start is over (descriptor)
 	CTL_UPGRADE, // next worker from this executable (descriptor); answered when it serves or was refused
 };
 

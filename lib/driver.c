@@ -13,14 +13,18 @@
 #include "log.h"
 #include "treefs.h"
 
-static int fuse_driver_serve(struct host_image *h, int fuse, unsigned threads)
+static int fuse_driver_serve(
+	struct host_image *h, const struct serving *s, int fuse, unsigned threads)
 {
-	return treefs_serve(h->lz, fuse, threads);
+	int r = lazy_begin(h->lz, &s->hooks);
+
+	return r ? r : treefs_serve(h->lz, fuse, threads);
 }
 
 // The metadata goes to a file without a name, so that it costs page cache that can be dropped, not
 // memory.
-static int erofs_driver_serve(struct host_image *h, int fuse, unsigned threads)
+static int erofs_driver_serve(
+	struct host_image *h, const struct serving *s, int fuse, unsigned threads)
 {
 	cleanup_fd int meta = store_tmp(h->store);
 	struct erofs_image *im;
@@ -28,22 +32,27 @@ static int erofs_driver_serve(struct host_image *h, int fuse, unsigned threads)
 
 	if (r)
 		return r;
-	r = imagefile_serve(h->lz, im, fuse, threads);
+	r = imagefile_serve(h->lz, im, &s->hooks, s->foreseen && !s->record, fuse, threads);
 	erofs_free(im);
 	return r;
 }
 
-static int erofs_driver_make(struct host_image *h, int fuse_mnt, int *ret_mnt)
+static int erofs_driver_make(
+	struct host_image *h, const struct serving *s, int fuse_mnt, struct made_mount *ret)
 {
 	cleanup_fd int image = openat(fuse_mnt, IMAGEFILE_NAME, O_RDONLY | O_CLOEXEC);
-	struct erofs_mount_opts o = { 0 };
+	struct erofs_mount_opts o = {
+		.buffered = s->foreseen && !s->record,
+		.no_readahead = s->foreseen || s->record,
+	};
 	struct erofs_mount m;
-	int r = image < 0 ? -errno : erofs_mount_fd(image, &o, &m, ret_mnt);
+	int r = image < 0 ? -errno : erofs_mount_fd(image, &o, &m, &ret->mnt);
 
 	if (r)
 		return warn_errno(r, "%s: mount by the erofs driver%s%s", h->name,
 			r == -ENODEV ? ": " : "", r == -ENODEV ? m.why : "");
 	info("%s: %s", h->name, m.why);
+	ret->readahead = m.readahead;
 	return 0;
 }
 

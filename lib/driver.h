@@ -5,15 +5,29 @@
 
 #include "host.h"
 
+// What the serving of one mount is like.
+struct serving {
+	bool foreseen; // the boot stream says what the start reads: it is put into the page cache, and
+		// the kernel is not to read ahead
+	bool record; // each read is to be seen as it is: no read-ahead, nothing is put anywhere
+	struct lazy_hooks hooks; // landed, started and arg: what the driver adds
+};
+
+struct made_mount {
+	int mnt;       // detached
+	int readahead; // its read-ahead setting in sysfs, open for writing, or -1
+};
+
 // How an image is served on a FUSE connection.
 struct driver {
 	const char *name;
 	// In the worker, until the file system is unmounted (0), fuse_stop() (-ECANCELED), or an
 	// error.
-	int (*serve)(struct host_image *h, int fuse, unsigned threads);
+	int (*serve)(struct host_image *h, const struct serving *s, int fuse, unsigned threads);
 	// In the starter: what is to be mounted, made of the served FUSE mount (detached; taken
 	// over on success). NULL: that itself.
-	int (*make)(struct host_image *h, int fuse_mnt, int *ret_mnt);
+	int (*make)(struct host_image *h, const struct serving *s, int fuse_mnt,
+		struct made_mount *ret);
 };
 // NULL: there is none of this name.
 const struct driver *driver_find(const char *name);

@@ -264,21 +264,34 @@ static int create(
 
 // ---- read-ahead ----
 
-static void set_readahead(const char *bdi, uint32_t kb)
+// Sets a backing device's read-ahead; returns the setting, open for writing, or -1.
+static int set_readahead(const char *bdi, uint32_t kb)
 {
 	char path[320], text[16];
 	int n = snprintf(text, sizeof text, "%u\n", kb);
 
 	snprintf(path, sizeof path, BDI_DIR "/%.255s/read_ahead_kb", bdi);
 	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, text, (size_t)n) < 0)
+	if (fd < 0 || write(fd, text, (size_t)n) < 0) {
 		debug("%s: %s", path, strerror(errno));
+		return -1;
+	}
+	return steal_fd(&fd);
+}
+
+void erofs_raise_readahead(int fd)
+{
+	char text[16];
+	int n = snprintf(text, sizeof text, "%u\n", READAHEAD_LAZY_KB);
+
+	if (pwrite(fd, text, (size_t)n, 0) < 0)
+		debug("raise the read-ahead: %s", strerror(errno));
 }
 
 // A file-backed mount's backing device is called "erofs-N" (super_setup_bdi), and nothing says
 // which N is whose: the largest one is the newest. If another mount was made at the same moment,
 // that one gets the read-ahead: harmless.
-static void set_newest_readahead(uint32_t kb)
+static int set_newest_readahead(uint32_t kb)
 {
 	DIR *d = opendir(BDI_DIR);
 	char newest[32] = "";
@@ -292,27 +305,34 @@ static void set_newest_readahead(uint32_t kb)
 		}
 	if (d)
 		closedir(d);
-	if (*newest)
-		set_readahead(newest, kb);
+	return *newest ? set_readahead(newest, kb) : -1;
 }
 
-static void tune(int mnt, bool loop, uint32_t kb)
+static int tune(int mnt, bool loop, uint32_t kb)
 {
 	char name[32];
 	struct stat st;
 
-	if (!loop) {
-		set_newest_readahead(kb);
-	} else if (!fstat(mnt, &st)) {
-		snprintf(name, sizeof name, "%u:%u", major(st.st_dev), minor(st.st_dev));
-		set_readahead(name, kb);
-	}
+	if (!loop)
+		return set_newest_readahead(kb);
+	if (fstat(mnt, &st))
+		return -1;
+	snprintf(name, sizeof name, "%u:%u", major(st.st_dev), minor(st.st_dev));
+	return set_readahead(name, kb);
 }
 
 // ---- all together ----
 
-static int mount_as(
-	int image, const struct erofs_mount_opts *o, const struct erofs_mount *m, int *ret_fd)
+static uint32_t readahead_of(const struct erofs_mount_opts *o)
+{
+	if (o->no_readahead)
+		return 0;
+	if (o->readahead_kb)
+		return o->readahead_kb;
+	return o->n_devices ? READAHEAD_LOCAL_KB : READAHEAD_LAZY_KB;
+}
+
+static int mount_as(int image, const struct erofs_mount_opts *o, struct erofs_mount *m, int *ret_fd)
 {
 	bool loop = m->way == EROFS_WAY_LOOP;
 	struct sources s;
@@ -323,11 +343,9 @@ static int mount_as(
 		debug("read ahead: %s", strerror(errno));
 	if (!r)
 		r = create(&s, o, m->directio, ret_fd);
-	if (!r)
-		tune(*ret_fd, loop,
-			o->readahead_kb	       ? o->readahead_kb
-				: o->n_devices ? READAHEAD_LOCAL_KB
-					       : READAHEAD_LAZY_KB);
+	m->readahead = r ? -1 : tune(*ret_fd, loop, readahead_of(o));
+	if (m->readahead >= 0 && !o->no_readahead)
+		close(steal_fd(&m->readahead));
 	sources_fini(&s);
 	return r;
 }
@@ -337,7 +355,7 @@ static void choose(const struct erofs_mount_opts *o, const struct erofs_gates *g
 {
 	bool file = o->way == EROFS_WAY_FILE || (o->way == EROFS_WAY_ANY && g->file);
 
-	*m = (struct erofs_mount){ .way = file ? EROFS_WAY_FILE : EROFS_WAY_LOOP };
+	*m = (struct erofs_mount){ .way = file ? EROFS_WAY_FILE : EROFS_WAY_LOOP, .readahead = -1 };
 	m->directio = file && g->directio && !o->buffered;
 	if (!file)
 		snprintf(m->why, sizeof m->why, "loop device: %s Linux %.64s",

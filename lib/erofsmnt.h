@@ -15,6 +15,7 @@ enum erofs_way { EROFS_WAY_ANY, EROFS_WAY_FILE, EROFS_WAY_LOOP };
 struct erofs_mount_opts {
 	const int *devices; // files of the spaces that have blocks, in order: EROFS_DEVICES
 	size_t n_devices;
+	bool no_readahead;  // for now: ret->readahead can raise it later
 	bool buffered;	    // no directio even where it is safe: data is cached twice
 	uint64_t meta_size; // bytes at the start of the image that are read ahead; 0: none
 	uint32_t
@@ -26,8 +27,12 @@ struct erofs_mount_opts {
 struct erofs_mount {
 	enum erofs_way way; // EROFS_WAY_FILE, EROFS_WAY_LOOP
 	bool directio;	    // files' data is cached once
+	int readahead;	    // with no_readahead: the setting in sysfs, open for writing, or -1
 	char why[160];	    // one line for people: what was taken and why
 };
+
+// Writes to a read-ahead setting in sysfs what suits a mount whose data arrives when it is read.
+void erofs_raise_readahead(int fd);
 
 // 0 when this kernel can read what erofs.c writes; -ENODEV with the reason in why. Loads the
 // kernel's module if it is one.

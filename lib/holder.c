@@ -38,6 +38,7 @@
 #define DEATHS_MS 10000
 #define ORPHANS 16
 #define CONNS 4
+#define TUNES 2
 
 enum wstate { W_NONE, W_STARTING, W_READY, W_SERVING, W_STOPPING, W_DRAINING };
 enum { CUR, NEXT, OLD, SLOTS };
@@ -65,6 +66,7 @@ struct holder {
 	int conns[CONNS]; // of verbs
 	int asker;	  // the one of them that waits for a hand-over, or -1
 	int new_exe;	  // that it wants, or -1
+	int tune[TUNES];  // what workers are to write to when the start is over, or -1
 	bool started;	  // some worker has been ready
 	bool over;	  // unmounted
 	bool failed;
@@ -123,10 +125,12 @@ static void exec_worker(const struct holder *h, int exe, int ctl, int ledger)
 	char *argv[] = { (char *)h->worker_name, WORKER_ROLE, NULL };
 
 	write_score(h->score);
+	if (!h->started)
+		fcntl(HOLD_BOOT, F_SETFD, 0);
 	// dup2 clears the close-on-exec flag of the copies
 	if (dup2(ctl, WORK_CTL) < 0 || dup2(ledger, WORK_LEDGER) < 0 ||
 		fcntl(HOLD_FUSE, F_SETFD, 0) || fcntl(HOLD_ABOUT, F_SETFD, 0) ||
-		fcntl(HOLD_LOG, F_SETFD, 0))
+		fcntl(HOLD_LOG, F_SETFD, 0) || fcntl(HOLD_RECORD, F_SETFD, 0))
 		_exit(EXIT_FAILURE);
 	syscall(SYS_execveat, exe, "", argv, environ, AT_EMPTY_PATH);
 	warn_errno(-errno, "%s: start a worker", h->image);
@@ -219,6 +223,9 @@ static void go(struct holder *h)
 	h->told = 0;
 	if (ctl_send(w->ctl, (struct ctl){ .verb = CTL_GO }, -1))
 		kill_worker(w);
+	for (unsigned i = 0; i < TUNES; i++)
+		if (h->tune[i] >= 0)
+			ctl_send(w->ctl, (struct ctl){ .verb = CTL_TUNE }, h->tune[i]);
 	tell_orphans(h);
 }
 
@@ -387,6 +394,8 @@ static void begun(struct holder *h)
 	if (write(HOLD_READY, "", 1) < 0)
 		debug("nobody waits for the mount");
 	close(HOLD_READY);
+	// a successor would not know how much of the stream has been read
+	close(HOLD_BOOT);
 	dup2(HOLD_LOG, STDERR_FILENO);
 	h->started = true;
 }
@@ -443,6 +452,19 @@ static void accept_conn(struct holder *h)
 		}
 }
 
+// For this worker and those to come.
+static int keep_tune(struct holder *h, int fd)
+{
+	for (unsigned i = 0; i < TUNES && fd >= 0; i++)
+		if (h->tune[i] < 0) {
+			h->tune[i] = fd;
+			if (h->w[CUR].state == W_SERVING)
+				ctl_send(h->w[CUR].ctl, (struct ctl){ .verb = CTL_TUNE }, fd);
+			return 0;
+		}
+	return -ENOSPC;
+}
+
 static void hear_verb(struct holder *h, unsigned i)
 {
 	struct ctl m;
@@ -466,7 +488,11 @@ static void hear_verb(struct holder *h, unsigned i)
 		m.result = fd < 0 ? -EINVAL : -EBUSY;
 	else if (m.verb == CTL_ALIVE)
 		m.result = h->over ? -ESTALE : 0;
-	else if (m.verb != CTL_STATUS)
+	else if (m.verb == CTL_TUNE) {
+		m.result = keep_tune(h, fd);
+		if (!m.result)
+			steal_fd(&fd);
+	} else if (m.verb != CTL_STATUS)
 		m.result = -EOPNOTSUPP;
 	ctl_send(h->conns[i], m, -1);
 }
@@ -629,7 +655,7 @@ static void settle_in(struct holder *h, const char *connection)
 	signal(SIGTERM, SIG_IGN);
 	if (chdir("/"))
 		debug("chdir /: %s", strerror(errno));
-	for (int fd = HOLD_FUSE; fd <= HOLD_READY; fd++)
+	for (int fd = HOLD_FUSE; fd <= HOLD_RECORD; fd++)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	// these two numbers are for the worker's side only
 	dup3(HOLD_DIR, WORK_CTL, O_CLOEXEC);
@@ -670,6 +696,8 @@ int holder_main(int argc, char **argv)
 	snprintf(h.worker_name, sizeof h.worker_name, WORKER_NAME "%s", h.image);
 	for (unsigned i = 0; i < CONNS; i++)
 		h.conns[i] = -1;
+	for (unsigned i = 0; i < TUNES; i++)
+		h.tune[i] = -1;
 	for (unsigned i = 0; i < SLOTS; i++)
 		h.w[i] = (struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1 };
 	settle_in(&h, argv[3]);

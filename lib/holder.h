@@ -15,11 +15,12 @@
 #define HOLDER_NAME \
 	"@fcpull: " // argv[0] begins so: systemd spares '@' processes when it ends all others
 #define HOLDER_ROLE \
-	"fcpull-holder-1" // argv[1]; the number is that of the descriptors' and arguments' meaning
+	"fcpull-holder-2" // argv[1]; the number is that of the descriptors' and arguments' meaning
 #define WORKER_NAME "@fcpull-worker: "
-#define WORKER_ROLE "fcpull-worker-1"
+#define WORKER_ROLE "fcpull-worker-2"
 
-// Descriptors by number, in both processes; the worker has ABOUT, FUSE, LOG and its own two.
+// Descriptors by number, in both processes; the worker has ABOUT, FUSE, LOG, RECORD, its own two,
+// and the first one BOOT.
 enum {
 	HOLD_FUSE = 3,	  // /dev/fuse, mounted
 	HOLD_ABOUT = 4,	  // sealed memfd: what the worker must know
@@ -29,9 +30,11 @@ enum {
 	HOLD_LISTEN = 8,  // ID.sock there, listening
 	HOLD_LOG = 9,	  // becomes standard error when the first worker is ready
 	HOLD_READY = 10,  // pipe: one byte when the first worker could serve
-	WORK_CTL = 11,	  // worker: SOCK_SEQPACKET to the holder
-	WORK_LEDGER = 12, // worker: memfd, struct fuse_ledger
-	HOLD_END = 13,
+	HOLD_BOOT = 11,	  // the boot stream; /dev/null: none
+	HOLD_RECORD = 12, // where what is read is written down; /dev/null: nowhere
+	WORK_CTL = 13,	  // worker: SOCK_SEQPACKET to the holder
+	WORK_LEDGER = 14, // worker: memfd, struct fuse_ledger
+	HOLD_END = 15,
 };
 
 // Becomes the holder. argv: HOLDER_NAME and image, HOLDER_ROLE, ID, number of the FUSE connection.

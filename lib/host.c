@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host.h"
 
+#include "feed.h"
 #include "format.h"
 #include "indexw.h"
 #include "log.h"
@@ -118,9 +119,11 @@ static int match_index(const struct host_image *h, const struct index *ix)
 			return wrong_index(h, "has other data blobs than the manifest");
 		blob++;
 	}
-	return blob == img->accel->n_data
+	if (blob != img->accel->n_data)
+		return wrong_index(h, "has fewer data blobs than the manifest");
+	return img->accel->index_size + index_frames_size(ix) == img->accel->boot.size
 		? 0
-		: wrong_index(h, "has fewer data blobs than the manifest");
+		: wrong_index(h, "does not fit the boot blob's length");
 }
 
 // Chunks that only the maker's host had cannot be fetched.
@@ -136,8 +139,12 @@ static int all_fetchable(const struct host_image *h, const struct index *ix)
 	return 0;
 }
 
-static int fetch_index(struct host_image *h, const struct accel *a, char **ret, size_t *ret_len)
+// The index section, from the store or the registry. *ret_rest: NULL, or the stream that has brought
+// it, which goes on with the boot frames.
+static int fetch_index(struct host_image *h, const struct accel *a, bool boot, char **ret,
+	size_t *ret_len, struct stream **ret_rest)
 {
+	cleanup_stream struct stream *s = NULL;
 	cleanup_free char *p = NULL;
 	struct digest is;
 	int r;
@@ -145,7 +152,13 @@ static int fetch_index(struct host_image *h, const struct accel *a, char **ret, 
 	if (!store_get(h->store, &a->index_digest, FMT_INDEX_PACKED_MAX, ret, ret_len))
 		return 0;
 	p = xmalloc(a->index_size);
-	r = repo_read_range(h->repo, &a->boot, 0, p, a->index_size);
+	if (boot) {
+		r = repo_open_blob(h->repo, &a->boot, 0, &s);
+		if (!r)
+			r = stream_read_full(s, p, a->index_size);
+	} else {
+		r = repo_read_range(h->repo, &a->boot, 0, p, a->index_size);
+	}
 	if (r)
 		return r;
 	is = sha256_of(p, a->index_size);
@@ -156,15 +169,76 @@ static int fetch_index(struct host_image *h, const struct accel *a, char **ret, 
 		return r;
 	*ret = steal(&p);
 	*ret_len = a->index_size;
+	*ret_rest = steal(&s);
 	return 0;
 }
 
-static int open_accelerated(struct host_image *h)
+// The first frame that is not in the store, or the number of frames.
+static uint32_t first_missing_frame(struct host_image *h)
 {
+	uint32_t n = index_frames(h->ix), spaces = index_spaces(h->ix), frame;
+	struct space_file *f = xcalloc(spaces, sizeof *f);
+	bool opened = true, here = true;
+
+	for (uint32_t i = 0; i < spaces; i++) {
+		struct digest key = index_space_key(h->ix, i);
+		struct space_view sp;
+
+		index_space(h->ix, i, &sp);
+		f[i].fd = -1;
+		opened = opened && !store_space(h->store, &key, sp.blocks, &f[i]);
+	}
+	for (frame = 0; frame < n && opened && here; frame += here) {
+		struct frame_view v;
+
+		index_frame(h->ix, frame, &v);
+		for (uint32_t i = v.first_run; i < v.first_run + v.runs && here; i++) {
+			struct run_view r;
+
+			index_run(h->ix, i, &r);
+			here = space_has(&f[r.space], r.block, r.blocks);
+		}
+	}
+	for (uint32_t i = 0; i < spaces; i++)
+		space_file_close(&f[i]);
+	free(f);
+	return frame;
+}
+
+// Has what is missing of the boot stream sent to h->boot_fd. rest: the stream, at its first frame,
+// taken over; or NULL, and one is asked for. Without it the image works as well.
+static void follow_boot(struct host_image *h, struct stream *rest, const struct host_opts *o)
+{
+	const struct accel *a = h->img->accel;
+	uint32_t first = first_missing_frame(h), n = index_frames(h->ix);
+	struct frame_view v;
+
+	if (first == n) {
+		stream_close(rest);
+		return;
+	}
+	if (rest) {
+		first = 0;
+	} else {
+		index_frame(h->ix, first, &v);
+		if (repo_open_blob(h->repo, &a->boot, a->index_size + v.off, &rest))
+			return;
+	}
+	if (feed_start(rest, (struct net_opts *)&o->net, &h->boot_fd)) {
+		stream_close(rest);
+		return;
+	}
+	h->boot_first = first;
+	stream_abandon(rest);
+}
+
+static int open_accelerated(struct host_image *h, const struct host_opts *o)
+{
+	cleanup_stream struct stream *rest = NULL;
 	cleanup_free char *p = NULL;
 	struct index *ix = NULL;
 	size_t n;
-	int r = fetch_index(h, h->img->accel, &p, &n);
+	int r = fetch_index(h, h->img->accel, o->boot, &p, &n, &rest);
 
 	if (!r)
 		r = index_unpack(p, n, h->name, &ix);
@@ -179,6 +253,8 @@ static int open_accelerated(struct host_image *h)
 	h->ix = ix;
 	h->index = h->img->accel->index_digest;
 	h->form = "accelerated";
+	if (o->boot)
+		follow_boot(h, steal(&rest), o);
 	return 0;
 }
 
@@ -209,7 +285,7 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 	int r;
 
 	if (h->img->accel) {
-		r = open_accelerated(h);
+		r = open_accelerated(h, o);
 		if (!r || o->must_be_accelerated || (r != -EBADMSG && r != -ENOENT))
 			return r;
 		warn("%s: the accelerated form is not usable; the original is used", h->name);
@@ -258,9 +334,18 @@ static char *store_key(const struct ref *ref, const char *name)
 	return xasprintf("oci/%s", digest_hex(&d, hex));
 }
 
-int host_open(const char *reference, const struct host_opts *o, struct host_image **ret)
+static struct host_image *host_new(void)
 {
 	struct host_image *h = xcalloc(1, sizeof *h);
+
+	h->boot_fd = -1;
+	h->boot_first = UINT32_MAX;
+	return h;
+}
+
+int host_open(const char *reference, const struct host_opts *o, struct host_image **ret)
+{
+	struct host_image *h = host_new();
 	struct ref ref;
 	int r = ref_parse(reference, &ref);
 
@@ -313,7 +398,7 @@ static int open_known(
 int host_open_index(const char *reference, const struct digest *index, bool accelerated,
 	const struct host_opts *o, struct host_image **ret)
 {
-	struct host_image *h = xcalloc(1, sizeof *h);
+	struct host_image *h = host_new();
 	struct ref ref;
 	int r = ref_parse(reference, &ref);
 
@@ -357,6 +442,8 @@ void host_close(struct host_image *h)
 		store_forget_local_index(h->store, &original);
 	}
 	lazy_close(h->lz);
+	if (h->boot_fd >= 0)
+		close(h->boot_fd);
 	index_free(h->ix);
 	image_free(h->img);
 	repo_close(h->repo);

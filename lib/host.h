@@ -15,6 +15,7 @@ struct host_opts {
 	struct platform platform;
 	bool original;		  // do not use an accelerated form
 	bool must_be_accelerated; // no fallback: a missing or broken accelerated form is an error
+	bool boot;		  // the boot stream is wanted
 	bool metadata_only;	  // pull nothing: ix is NULL for an original that is not here
 	unsigned threads;
 };
@@ -26,6 +27,8 @@ struct host_image {
 	struct index *ix;
 	struct digest index;  // the packed index in the store
 	struct desc *data;    // the blobs of the index's spaces that have one, in order
+	int boot_fd;	      // what comes of the boot stream, or -1: of it nothing is needed
+	uint32_t boot_first;  // the frame with which it begins
 	uint64_t deadline_ns; // for host_start: struct lazy_conf's
 	struct lazy *lz;      // after host_start
 	char *name;	      // as given, completed: "docker.io/library/alpine:3"

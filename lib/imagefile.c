@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "fuse.h"
+#include "prefill.h"
 
 #define FOREVER UINT32_MAX // seconds; treefs.c says why not more
 enum { ROOT = 1, FILE_NODE = 2, NODES = 2 };
@@ -23,6 +24,9 @@ enum { ROOT = 1, FILE_NODE = 2, NODES = 2 };
 struct imagefile {
 	struct lazy *lz;
 	const struct erofs_image *im;
+	const struct lazy_hooks *hooks;
+	struct prefill *prefill; // or NULL
+	_Atomic bool opened;
 };
 
 static int put(struct fuse_reply *rp, const void *p, size_t n)
@@ -280,11 +284,16 @@ static int read_pieces(
 static int imagefile_read(void *data, const struct fuse_request *rq, struct fuse_reply *rp)
 {
 	const struct fuse_read_in *in = rq->arg;
-	const struct imagefile *t = data;
+	struct imagefile *t = data;
 	uint64_t size = erofs_flat_size(t->im);
 
 	if (rq->nodeid != FILE_NODE)
 		return -EISDIR;
+	if (!t->opened) {
+		t->opened = true;
+		if (t->prefill)
+			prefill_opened(t->prefill);
+	}
 	if (in->size == 0 || in->offset >= size)
 		return 0;
 	uint32_t len = (uint32_t)MIN(in->size, size - in->offset);
@@ -306,10 +315,51 @@ static fuse_handler *const handlers[FUSE_OPCODES] = {
 	[FUSE_READDIRPLUS] = imagefile_readdir,
 };
 
-int imagefile_serve(struct lazy *lz, const struct erofs_image *im, int fuse_fd, unsigned threads)
+static void landed(void *arg, uint32_t space, uint32_t block, uint32_t blocks)
 {
-	struct imagefile t = { .lz = lz, .im = im };
-	struct fuse_fs fs = { .data = &t, .nodes = NODES, .handlers = handlers };
+	struct imagefile *t = arg;
 
-	return fuse_serve(fuse_fd, &fs, threads);
+	prefill_put(t->prefill, space, block, blocks);
+}
+
+static void started(void *arg)
+{
+	struct imagefile *t = arg;
+
+	t->hooks->started(t->hooks->arg);
+}
+
+static void asked(void *arg, uint32_t space, uint64_t off, uint32_t len)
+{
+	struct imagefile *t = arg;
+
+	t->hooks->asked(t->hooks->arg, space, off, len);
+}
+
+static int begin(struct imagefile *t, bool foreseen, int fuse_fd)
+{
+	struct lazy_hooks own = *t->hooks;
+	int r = prefill_start(fuse_fd, FILE_NODE, t->lz, t->im, &t->prefill);
+
+	if (r)
+		return r;
+	own.arg = t;
+	own.landed = foreseen ? landed : NULL;
+	own.started = t->hooks->started ? started : NULL;
+	own.asked = t->hooks->asked ? asked : NULL;
+	return lazy_begin(t->lz, &own);
+}
+
+int imagefile_serve(struct lazy *lz, const struct erofs_image *im, const struct lazy_hooks *hooks,
+	bool foreseen, int fuse_fd, unsigned threads)
+{
+	struct imagefile t = { .lz = lz, .im = im, .hooks = hooks };
+	struct fuse_fs fs = { .data = &t, .nodes = NODES, .handlers = handlers };
+	int r = hooks ? begin(&t, foreseen, fuse_fd) : 0;
+
+	if (!r)
+		r = fuse_serve(fuse_fd, &fs, threads);
+	lazy_unhook(lz);
+	prefill_end(t.prefill);
+	return r;
 }

@@ -384,7 +384,7 @@ static int start(struct inflate *f)
 
 int inflate_open(struct stream *in, const char *name, struct stream **ret)
 {
-	static const struct stream_ops ops = { inflate_read, inflate_close };
+	static const struct stream_ops ops = { .read = inflate_read, .close = inflate_close };
 	struct inflate *f = xmalloc(sizeof *f);
 
 	memset(f, 0, offsetof(struct inflate, input));

@@ -38,7 +38,7 @@ static void tee_close(struct stream *s)
 
 static struct stream *tee_open(struct stream *in, struct sha256 *h)
 {
-	static const struct stream_ops ops = { tee_read, tee_close };
+	static const struct stream_ops ops = { .read = tee_read, .close = tee_close };
 	struct tee *t = xmalloc(sizeof *t);
 
 	*t = (struct tee){ .s.ops = &ops, .in = in, .h = h };

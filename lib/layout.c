@@ -274,7 +274,7 @@ static void file_close(struct stream *s)
 static int layout_open_blob(
 	struct repo *repo, const struct desc *d, uint64_t off, struct stream **ret)
 {
-	static const struct stream_ops ops = { file_read, file_close };
+	static const struct stream_ops ops = { .read = file_read, .close = file_close };
 	struct layout *l = (struct layout *)repo;
 	int fd;
 	int r = off > d->size

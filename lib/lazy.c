@@ -9,21 +9,20 @@
 // thread of their own, so that they never wait behind the network. With a deadline, one more thread
 // fails what has waited too long. Lock order: none other is taken under `lock`.
 // SPDX-License-Identifier: Apache-2.0
-#include "lazy.h"
+#include "lazyint.h"
 
-#include <pthread.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "format.h"
 #include "log.h"
 #include "pack.h"
-#include "store.h"
 
-#define THREADS 4
+#define THREADS 6
 #define JOIN_BYTES (1u << 20)	   // compressed bytes that one request fetches for readers ...
-#define JOIN_BYTES_FILL (4u << 20) // ... and for the fill
-#define AGAIN_MS 250		   // until the registry is asked again for what a reader waits for
+#define JOIN_BYTES_FILL (4u << 20) // ... for lazy_fetch_all
+#define JOIN_BYTES_BACKGROUND (2u << 20) // ... and in the background
+#define AGAIN_MS 250 // until the registry is asked again for what a reader waits for
 #define EXPIRE_MS 100
 // A kernel whose read-ahead has failed asks at once, in other ways, for what is needed: its reader
 // has waited already. So what comes directly after a failure for lack of time fails soon, for at
@@ -32,53 +31,9 @@
 #define HURRY_MAX_MS 1000
 #define CHUNKS_PER_READ (LAZY_READ_MAX / BLOCK_BYTES + 1)
 
-enum state { ST_NONE, ST_FLIGHT, ST_OK };
-
-struct waiter {
-	struct lazy_req *req;
-	struct waiter *next;
-};
-
-struct space {
-	struct space_file file;
-	const struct desc *blob; // or NULL: local only
-};
-
-// Chunk numbers waiting for a worker, first in first out; cap is a power of two.
-struct queue {
-	uint32_t *v;
-	size_t head, n, cap;
-};
-
-struct lazy {
-	struct lazy_conf conf;
-	struct space *spaces;
-	uint32_t n_spaces;
-	_Atomic uint8_t *state;
-	struct waiter **waiters;
-	bool *awaited;	  // by lazy_fetch_all
-	size_t plain_max; // bytes of the largest stored chunk
-	pthread_t *workers;
-	unsigned n_workers;
-	pthread_mutex_t lock;
-	pthread_cond_t work, near; // for the workers; for the one that serves `local` alone
-	pthread_cond_t expiry;
-	struct queue local, demand, fill;
-	size_t waiting;	      // waiters
-	uint64_t late, later; // when readers had last waited in vain: all their time; or in a hurry
-	bool stop;
-	_Atomic bool no_cache_said, damaged;
-	// of lazy_fetch_all
-	pthread_cond_t filled;
-	size_t fill_left; // chunks that are awaited
-	int fill_error;
-	void (*progress)(void *, uint64_t);
-	void *progress_arg;
-};
-
 // ---- queues ----
 
-static int queue_put(struct queue *q, uint32_t v)
+int queue_put(struct queue *q, uint32_t v)
 {
 	if (q->n == q->cap) {
 		size_t cap = q->cap ? q->cap * 2 : 256;
@@ -95,12 +50,12 @@ static int queue_put(struct queue *q, uint32_t v)
 	return 0;
 }
 
-static uint32_t queue_head(const struct queue *q)
+uint32_t queue_head(const struct queue *q)
 {
 	return q->v[q->head];
 }
 
-static void queue_drop(struct queue *q)
+void queue_drop(struct queue *q)
 {
 	q->head = (q->head + 1) & (q->cap - 1);
 	q->n--;
@@ -108,13 +63,7 @@ static void queue_drop(struct queue *q)
 
 // ---- handing bytes out ----
 
-struct overlap {
-	size_t from; // in the chunk
-	size_t to;   // in the request
-	size_t n;
-};
-
-static struct overlap overlap_of(const struct chunk_view *c, const struct lazy_req *req)
+struct overlap lazy_overlap(const struct chunk_view *c, const struct lazy_req *req)
 {
 	uint64_t c0 = (uint64_t)c->block << BLOCK_SHIFT,
 		 c1 = c0 + ((uint64_t)c->blocks << BLOCK_SHIFT);
@@ -124,7 +73,7 @@ static struct overlap overlap_of(const struct chunk_view *c, const struct lazy_r
 }
 
 // One part of a request is settled; the last part calls done.
-static void settle(struct lazy *lz, struct lazy_req *req, int error)
+void lazy_settle(struct lazy *lz, struct lazy_req *req, int error)
 {
 	bool last;
 
@@ -154,42 +103,13 @@ static bool fly_on(struct lazy *lz, uint32_t chunk, int error)
 	return true;
 }
 
-// Ends the fill: nothing more is begun. Called with the lock held.
-static void drop_fill(struct lazy *lz)
-{
-	for (; lz->fill.n; queue_drop(&lz->fill)) {
-		uint32_t chunk = queue_head(&lz->fill);
-
-		// one that is in flight will land
-		if (lz->state[chunk] != ST_FLIGHT && lz->awaited[chunk]) {
-			lz->awaited[chunk] = false;
-			lz->fill_left--;
-		}
-	}
-}
-
-// A chunk of the fill has arrived, or failed. It counts until progress has been called.
-static void filled(struct lazy *lz, const struct chunk_view *c, int error)
-{
-	if (lz->progress && !error)
-		lz->progress(lz->progress_arg, c->clen);
-	pthread_mutex_lock(&lz->lock);
-	if (error && !lz->fill_error) {
-		lz->fill_error = error;
-		drop_fill(lz);
-	}
-	if (!--lz->fill_left)
-		pthread_cond_broadcast(&lz->filled);
-	pthread_mutex_unlock(&lz->lock);
-}
-
 // Ends a flight: the chunk's new state, and its bytes (or the error) to all who wait. not_kept: why
 // the store does not have it.
 static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, const uint8_t *plain,
 	int error, int not_kept)
 {
 	struct waiter *w;
-	bool awaited;
+	bool awaited, wanted;
 
 	pthread_mutex_lock(&lz->lock);
 	if (fly_on(lz, chunk, error)) {
@@ -197,28 +117,33 @@ static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, co
 		return;
 	}
 	w = lz->waiters[chunk];
+	wanted = w != NULL;
 	for (struct waiter *i = w; i; i = i->next)
 		lz->waiting--;
 	lz->waiters[chunk] = NULL;
 	lz->state[chunk] = error || not_kept ? ST_NONE : ST_OK;
 	awaited = lz->awaited[chunk];
 	lz->awaited[chunk] = false;
+	if (error && !w && !awaited)
+		background_failed(lz);
 	pthread_mutex_unlock(&lz->lock);
 	while (w) {
 		struct waiter *next = w->next;
 		struct lazy_req *req = w->req;
 
 		if (!error) {
-			struct overlap o = overlap_of(c, req);
+			struct overlap o = lazy_overlap(c, req);
 
 			memcpy((uint8_t *)req->buf + o.to, plain + o.from, o.n);
 		}
 		free(w);
-		settle(lz, req, error);
+		lazy_settle(lz, req, error);
 		w = next;
 	}
+	if (wanted && !error && !not_kept)
+		lazy_landed(lz, c->space, c->block, c->blocks);
 	if (awaited)
-		filled(lz, c, error ? error : not_kept);
+		fill_landed(lz, c, error ? error : not_kept);
 }
 
 // ---- chunks: from the disk, from the network ----
@@ -256,12 +181,13 @@ static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *pla
 	return false;
 }
 
-// Keeps a chunk: 0 or -errno. To readers, a cache that cannot be written only costs a later fetch.
-static int keep(struct lazy *lz, const struct chunk_view *c, const uint8_t *plain)
+// To readers, a cache that cannot be written only costs a later fetch.
+int lazy_keep(
+	struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks, const uint8_t *plain)
 {
-	struct space *sp = &lz->spaces[c->space];
-	int r = pwrite_full(sp->file.fd, plain, (size_t)c->blocks << BLOCK_SHIFT,
-		(uint64_t)c->block << BLOCK_SHIFT);
+	struct space *sp = &lz->spaces[space];
+	int r = pwrite_full(
+		sp->file.fd, plain, (size_t)blocks << BLOCK_SHIFT, (uint64_t)block << BLOCK_SHIFT);
 
 	if (r) {
 		if (!lz->no_cache_said)
@@ -271,7 +197,7 @@ static int keep(struct lazy *lz, const struct chunk_view *c, const uint8_t *plai
 		lz->no_cache_said = true;
 		return r;
 	}
-	space_mark(&sp->file, c->block, c->blocks, true);
+	space_mark(&sp->file, block, blocks, true);
 	return 0;
 }
 
@@ -297,7 +223,7 @@ static int corrupt(const struct lazy *lz, const struct chunk_view *c)
 
 struct job {
 	uint32_t first, n; // chunks, neighbours in one blob
-	bool local;
+	bool local, fill;
 };
 
 struct worker {
@@ -312,9 +238,21 @@ static void pause_ms(unsigned ms)
 	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
 }
 
+static void count_request(struct lazy *lz, bool fill, uint32_t chunk, size_t bytes)
+{
+	struct lazy_stats *s = &lz->stats;
+
+	atomic_fetch_add(fill ? &s->fill_requests : &s->demand_requests, 1);
+	atomic_fetch_add(fill ? &s->fill_bytes : &s->demand_bytes, bytes);
+	if (fill)
+		return;
+	lz->demanded_chunk = chunk;
+	lz->demanded = now_ns();
+}
+
 // Fetches chunks [first, first + n) with one request and hands them out. A chunk that does not
 // match is asked for once more alone: a cache on the way may have spoilt it.
-static void fetch(struct worker *w, uint32_t first, uint32_t n)
+static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill)
 {
 	struct lazy *lz = w->lz;
 	struct chunk_view a, c;
@@ -331,6 +269,7 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n)
 		w->packed = malloc(len);
 		w->packed_cap = w->packed ? len : 0;
 	}
+	count_request(lz, fill, first, len);
 	if (!w->packed)
 		r = -ENOMEM;
 	else
@@ -349,7 +288,8 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n)
 			if (!e && decode(&c, w->packed + (c.off - a.off), w->plain))
 				e = corrupt(lz, &c);
 		}
-		land(lz, i, &c, w->plain, e, e ? 0 : keep(lz, &c, w->plain));
+		land(lz, i, &c, w->plain, e,
+			e ? 0 : lazy_keep(lz, c.space, c.block, c.blocks, w->plain));
 	}
 }
 
@@ -380,7 +320,7 @@ static void serve(struct worker *w, const struct job *j)
 		if (run < i &&
 			space_has(&lz->spaces[c.space].file, c.block,
 				c.blocks)) { // both need the buffer
-			fetch(w, run, i - run);
+			fetch(w, run, i - run, j->fill);
 			run = i;
 		}
 		local = load_local(lz, &c, w->plain);
@@ -390,7 +330,7 @@ static void serve(struct worker *w, const struct job *j)
 		land(lz, i, &c, w->plain, local ? 0 : no_source(lz, &c), 0);
 	}
 	if (run < end)
-		fetch(w, run, end - run);
+		fetch(w, run, end - run, j->fill);
 }
 
 // Chunks that the store should have. What it has not, after all, is for the others.
@@ -428,15 +368,20 @@ static bool take(struct lazy *lz, bool local_only, struct job *j)
 	struct queue *q = lz->local.n || local_only ? &lz->local
 		: lz->demand.n			    ? &lz->demand
 						    : &lz->fill;
-	size_t limit = q == &lz->fill ? JOIN_BYTES_FILL : JOIN_BYTES, bytes = 0;
 	bool fill = q == &lz->fill;
+	// beside a mount's readers it takes little at a time, and never every worker
+	size_t limit = !fill	 ? JOIN_BYTES
+		: lz->background ? JOIN_BYTES_BACKGROUND
+				 : JOIN_BYTES_FILL;
+	size_t bytes = 0;
 	uint32_t space = 0;
 
 	while (fill && q->n && lz->state[queue_head(q)] != ST_NONE)
 		queue_drop(q);
-	if (!q->n)
+	if (!q->n || (fill && lz->background && lz->filling >= lz->n_workers / 2))
 		return false;
-	*j = (struct job){ .first = queue_head(q), .local = q == &lz->local };
+	*j = (struct job){ .first = queue_head(q), .local = q == &lz->local, .fill = fill };
+	lz->filling += fill;
 	for (; q->n && queue_head(q) == j->first + j->n; queue_drop(q), j->n++) {
 		uint32_t chunk = queue_head(q);
 		struct chunk_view c;
@@ -485,6 +430,11 @@ static void *work(struct lazy *lz, bool local_only)
 		else
 			serve(&w, &j);
 		pthread_mutex_lock(&lz->lock);
+		lz->filling -= j.fill;
+		if (j.fill && w.packed_cap > JOIN_BYTES) {
+			free(steal(&w.packed));
+			w.packed_cap = 0;
+		}
 	}
 	pthread_mutex_unlock(&lz->lock);
 	free(w.packed);
@@ -548,7 +498,7 @@ static void *expire(void *arg)
 		while (w) {
 			struct waiter *next = w->next;
 
-			settle(lz, w->req, -ETIMEDOUT);
+			lazy_settle(lz, w->req, -ETIMEDOUT);
 			free(w);
 			w = next;
 		}
@@ -563,19 +513,19 @@ static void *expire(void *arg)
 
 // Copies the request's part of a chunk that is here and proved, or zero. A disk that fails is
 // answered by a fetch.
-static bool copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *req)
+bool lazy_copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *req)
 {
 	struct chunk_view c;
 	struct overlap o;
 	uint64_t at;
 
 	index_chunk(lz->conf.ix, chunk, &c);
-	o = overlap_of(&c, req);
+	o = lazy_overlap(&c, req);
 	if (c.codec == CODEC_ZERO) {
 		memset((uint8_t *)req->buf + o.to, 0, o.n);
 		return true;
 	}
-	if (lz->state[chunk] != ST_OK)
+	if (lz->state[chunk] != ST_OK && !boot_has(lz, &c, req))
 		return false;
 	at = ((uint64_t)c.block << BLOCK_SHIFT) + o.from;
 	return !pread_full(lz->spaces[c.space].file.fd, (uint8_t *)req->buf + o.to, o.n, at);
@@ -591,7 +541,7 @@ static void set_deadline(const struct lazy *lz, struct lazy_req *req)
 }
 
 // Puts a request on a chunk's list; the first one starts a flight. Called with the lock held.
-static int wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
+int lazy_wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 {
 	struct waiter *w = malloc(sizeof *w);
 
@@ -612,7 +562,7 @@ static int wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 		if (local)
 			pthread_cond_signal(&lz->near);
 	}
-	*w = (struct waiter){ req, lz->waiters[chunk] };
+	*w = (struct waiter){ req, chunk, lz->waiters[chunk] };
 	lz->waiters[chunk] = w;
 	req->left++;
 	if (!lz->waiting++)
@@ -620,9 +570,29 @@ static int wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 	return 0;
 }
 
+static void tell_asked(struct lazy *lz, const struct lazy_req *req)
+{
+	pthread_mutex_lock(&lz->hook_lock);
+	if (lz->hooks.asked)
+		lz->hooks.asked(lz->hooks.arg, req->space, req->off, req->len);
+	pthread_mutex_unlock(&lz->hook_lock);
+}
+
+// A frame has brought it since it was found missing. Its part is counted. Called with the lock held.
+static bool came_meanwhile(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
+{
+	struct chunk_view c;
+
+	index_chunk(lz->conf.ix, chunk, &c);
+	if (!boot_has(lz, &c, req))
+		return false;
+	req->left++;
+	return true;
+}
+
 int lazy_read(struct lazy *lz, struct lazy_req *req)
 {
-	uint32_t missing[CHUNKS_PER_READ], n = 0, first, last;
+	uint32_t missing[CHUNKS_PER_READ], n = 0, came[CHUNKS_PER_READ], n_came = 0, first, last;
 	struct space_view sp;
 	int r = 0;
 	bool idle;
@@ -637,10 +607,14 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	last = index_chunk_at(
 		lz->conf.ix, req->space, (uint32_t)((req->off + req->len - 1) >> BLOCK_SHIFT));
 	for (uint32_t c = first; c <= last; c++)
-		if (!copy_here(lz, c, req))
+		if (!lazy_copy_here(lz, c, req))
 			missing[n++] = c;
+	atomic_fetch_add(&lz->stats.reads, 1);
+	if (lz->hooks.asked)
+		tell_asked(lz, req);
 	if (!n)
 		return 1;
+	atomic_fetch_add(&lz->stats.waits, 1);
 	// one part for this call itself, so that done cannot come before all parts are counted
 	req->left = 1;
 	req->error = 0;
@@ -649,12 +623,20 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	if (lz->stop)
 		r = -ECANCELED;
 	for (uint32_t i = 0; i < n && !r; i++)
-		r = wait_for(lz, missing[i], req);
+		if (came_meanwhile(lz, missing[i], req))
+			came[n_came++] = missing[i];
+		else if (!boot_wait(lz, missing[i], req))
+			r = lazy_wait_for(lz, missing[i], req);
 	if (r && !req->error)
 		req->error = r;
-	idle = !--req->left; // nothing was queued
 	pthread_mutex_unlock(&lz->lock);
-	return idle ? r : 0;
+	for (uint32_t i = 0; i < n_came; i++)
+		lazy_settle(lz, req, lazy_copy_here(lz, came[i], req) ? 0 : -EIO);
+	pthread_mutex_lock(&lz->lock);
+	idle = !--req->left; // nothing was queued, or all has been answered
+	r = req->error;
+	pthread_mutex_unlock(&lz->lock);
+	return idle ? (r ? r : 1) : 0;
 }
 
 struct wait {
@@ -719,39 +701,6 @@ ssize_t lazy_pread(struct lazy *lz, uint32_t node, void *buf, size_t n, uint64_t
 		got += part;
 	}
 	return (ssize_t)got;
-}
-
-// ---- everything ----
-
-int lazy_fetch_all(struct lazy *lz, void (*progress)(void *, uint64_t), void *arg)
-{
-	uint32_t n = index_chunks(lz->conf.ix);
-	int r = 0;
-
-	pthread_mutex_lock(&lz->lock);
-	lz->progress = progress;
-	lz->progress_arg = arg;
-	lz->fill_error = 0;
-	for (uint32_t i = 0; i < n && !r; i++) {
-		struct chunk_view c;
-
-		index_chunk(lz->conf.ix, i, &c);
-		if (c.codec == CODEC_ZERO || lz->state[i] == ST_OK)
-			continue;
-		if (lz->state[i] == ST_NONE) // else a reader's flight brings it
-			r = queue_put(&lz->fill, i);
-		lz->awaited[i] = !r;
-		lz->fill_left += !r;
-	}
-	if (r)
-		drop_fill(lz);
-	pthread_cond_broadcast(&lz->work);
-	while (lz->fill_left)
-		pthread_cond_wait(&lz->filled, &lz->lock);
-	if (!r)
-		r = lz->fill_error;
-	pthread_mutex_unlock(&lz->lock);
-	return r;
 }
 
 // ---- life ----
@@ -819,6 +768,7 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 			lz->plain_max = MAX(lz->plain_max, (size_t)c.blocks << BLOCK_SHIFT);
 	}
 	pthread_mutex_init(&lz->lock, NULL);
+	pthread_mutex_init(&lz->hook_lock, NULL);
 	pthread_cond_init(&lz->work, NULL);
 	pthread_cond_init(&lz->near, NULL);
 	pthread_cond_init(&lz->expiry, NULL);
@@ -856,8 +806,10 @@ void lazy_close(struct lazy *lz)
 	pthread_cond_broadcast(&lz->near);
 	pthread_cond_broadcast(&lz->expiry);
 	pthread_mutex_unlock(&lz->lock);
+	background_close(lz);
 	for (unsigned i = 0; i < lz->n_workers; i++)
 		pthread_join(lz->workers[i], NULL);
+	boot_close(lz);
 	cancel_rest(lz);
 	for (uint32_t i = 0; i < lz->n_spaces; i++)
 		space_file_close(&lz->spaces[i].file);
@@ -866,6 +818,7 @@ void lazy_close(struct lazy *lz)
 	pthread_cond_destroy(&lz->expiry);
 	pthread_cond_destroy(&lz->filled);
 	pthread_mutex_destroy(&lz->lock);
+	pthread_mutex_destroy(&lz->hook_lock);
 	free(lz->spaces);
 	free(lz->state);
 	free(lz->waiters);
@@ -875,6 +828,37 @@ void lazy_close(struct lazy *lz)
 	free(lz->demand.v);
 	free(lz->fill.v);
 	free(lz);
+}
+
+void lazy_landed(struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks)
+{
+	pthread_mutex_lock(&lz->hook_lock);
+	if (lz->hooks.landed)
+		lz->hooks.landed(lz->hooks.arg, space, block, blocks);
+	pthread_mutex_unlock(&lz->hook_lock);
+}
+
+void lazy_unhook(struct lazy *lz)
+{
+	pthread_mutex_lock(&lz->hook_lock);
+	lz->hooks.landed = NULL;
+	lz->hooks.started = NULL;
+	lz->hooks.asked = NULL;
+	pthread_mutex_unlock(&lz->hook_lock);
+}
+
+int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks)
+{
+	int r;
+
+	lz->hooks = *hooks;
+	r = boot_open(lz);
+	return r ? r : background_open(lz);
+}
+
+const struct lazy_stats *lazy_stats(const struct lazy *lz)
+{
+	return &lz->stats;
 }
 
 bool lazy_damaged(const struct lazy *lz)

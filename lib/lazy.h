@@ -8,6 +8,8 @@
 #ifndef LAZY_H
 #define LAZY_H
 
+#include <stdatomic.h>
+
 #include "index.h"
 #include "repo.h"
 
@@ -56,6 +58,37 @@ struct lazy_conf {
 	uint64_t deadline_ns;
 };
 int lazy_open(const struct lazy_conf *conf, struct lazy **ret) must_check;
+
+enum lazy_fill { LAZY_FILL_OFF, LAZY_FILL_AUTO, LAZY_FILL_NOW };
+
+// What a server of the image adds. Functions run on engine threads and must not wait for data.
+struct lazy_hooks {
+	int boot_fd; // the boot stream, from frame boot_first on, to its end (dup'ed); 0: none
+	uint32_t boot_first;
+	enum lazy_fill fill;
+	uint64_t fill_rate; // bytes per second from the network; 0: as fast as it comes
+	void *arg;
+	// blocks that a frame has brought or a reader has waited for are here and proved; or NULL
+	void (*landed)(void *arg, uint32_t space, uint32_t block, uint32_t blocks);
+	// a reader asks for this: for recording; or NULL
+	void (*asked)(void *arg, uint32_t space, uint64_t off, uint32_t len);
+	// the start is over: what is read from now on is not foreseen; or NULL
+	void (*started)(void *arg);
+};
+// The boot stream and the background fill begin. Once, after lazy_open. -errno logged.
+int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks) must_check;
+
+// Its functions are not called any more, from when this returns. The rest goes on.
+void lazy_unhook(struct lazy *lz);
+
+// What the engine has done so far.
+struct lazy_stats {
+	_Atomic uint64_t demand_requests, demand_bytes; // range requests for readers, as sent
+	_Atomic uint64_t fill_requests, fill_bytes;	// for the fill
+	_Atomic uint64_t boot_bytes;			// frames that came
+	_Atomic uint64_t reads, waits; // requests of readers, and how many of them had to wait
+};
+const struct lazy_stats *lazy_stats(const struct lazy *lz);
 // Requests that have not been begun fail with -ECANCELED; those under way are waited for.
 void lazy_close(struct lazy *lz);
 

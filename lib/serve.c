@@ -118,6 +118,11 @@ static int seal(const struct buf *b, int *ret_fd)
 	return r;
 }
 
+static bool is_foreseen(const struct host_image *h)
+{
+	return index_frames(h->ix) > 0;
+}
+
 static int make_about(const struct host_image *h, const struct serve_conf *conf, int *ret_fd)
 {
 	cleanup_free char *reference = NULL, *store = realpath(h->store->path, NULL),
@@ -129,6 +134,11 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 		.index = h->index,
 		.accelerated = !strcmp(h->form, "accelerated"),
 		.driver = conf->driver,
+		.foreseen = is_foreseen(h),
+		.boot_first = h->boot_first,
+		.fill = conf->fill,
+		.fill_rate = conf->fill_rate,
+		.record = conf->record > 0,
 		.deadline_ns = conf->deadline_ns,
 		.plain_http = net->plain_http,
 		.retries = net->retries,
@@ -163,7 +173,7 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 
 struct start {
 	const char *image, *id;
-	int fuse, about, exe, dir, state, listen, log, ready[2];
+	int fuse, about, exe, dir, state, listen, log, boot, record, ready[2];
 	unsigned connection;
 };
 
@@ -179,7 +189,9 @@ static void exec_holder(const struct start *s)
 		[HOLD_STATE] = s->state,
 		[HOLD_LISTEN] = s->listen,
 		[HOLD_LOG] = s->log,
-		[HOLD_READY] = s->ready[1] };
+		[HOLD_READY] = s->ready[1],
+		[HOLD_BOOT] = s->boot,
+		[HOLD_RECORD] = s->record };
 	cleanup_free char *name = xasprintf(HOLDER_NAME "%s", s->image),
 			  *connection = xasprintf("%u", s->connection);
 	char *argv[] = { name, HOLDER_ROLE, (char *)s->id, connection, NULL },
@@ -191,9 +203,9 @@ static void exec_holder(const struct start *s)
 		if (getenv(keep[i]))
 			env[n++] = xasprintf("%s=%s", keep[i], getenv(keep[i]));
 	// first out of the way of each other
-	for (int i = HOLD_FUSE; i <= HOLD_READY; i++)
-		high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, HOLD_END);
-	for (int i = HOLD_FUSE; i <= HOLD_READY; i++)
+	for (int i = HOLD_FUSE; i <= HOLD_RECORD; i++)
+		high[i] = fcntl(from[i] < 0 ? null : from[i], F_DUPFD_CLOEXEC, HOLD_END);
+	for (int i = HOLD_FUSE; i <= HOLD_RECORD; i++)
 		if (high[i] < 0 || dup2(high[i], i) < 0)
 			_exit(EXIT_FAILURE);
 	if (setsid() < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
@@ -294,16 +306,55 @@ static void describe(const struct host_image *h, const struct serve_conf *conf, 
 	s->deadline_ns = conf->deadline_ns;
 }
 
+// The read-ahead of a connection's file system, until the worker raises it: none.
+static void calm_fuse(int dir, const struct start *s)
+{
+	cleanup_free char *path = xasprintf("/sys/class/bdi/0:%u/read_ahead_kb", s->connection);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+	struct ctl c;
+
+	if (fd < 0 || write(fd, "0\n", 2) < 0)
+		debug("%s: %s", path, strerror(errno));
+	else if (state_ask(dir, s->id, CTL_TUNE, fd, ASK_MS, &c))
+		debug("the read-ahead of %s stays off", s->image);
+}
+
+// What the driver makes of the FUSE mount takes its place.
+static int make_mount(struct host_image *h, const struct driver *d, const struct serving *how,
+	const struct start *s, int *mnt)
+{
+	struct made_mount made = { .mnt = -1, .readahead = -1 };
+	int r = d->make(h, how, *mnt, &made);
+	struct ctl c;
+
+	if (r)
+		return r;
+	if (made.readahead >= 0) {
+		if (state_ask(s->dir, s->id, CTL_TUNE, made.readahead, ASK_MS, &c))
+			debug("the read-ahead of %s stays off", s->image);
+		close(made.readahead);
+	}
+	steal_fd(mnt); // (taken over)
+	*mnt = made.mnt;
+	return 0;
+}
+
 static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir, const char *id,
 	int lock, struct served *ret)
 {
 	struct fuse_mount_opts o = { .source = h->name, .subtype = "fcpull" };
 	const struct driver *d = driver_find(conf->driver);
 	cleanup_fd int fuse = -1, mnt = -1, about = -1;
-	struct start s = { .image = h->name, .id = id, .dir = dir, .state = lock };
+	struct start s = { .image = h->name,
+		.id = id,
+		.dir = dir,
+		.state = lock,
+		.boot = h->boot_fd,
+		.record = conf->record > 0 ? conf->record : -1 };
+	struct serving how = { .foreseen = is_foreseen(h), .record = conf->record > 0 };
 	struct state st = { 0 };
 	uint32_t major;
-	int made, r;
+	int r;
 
 	if (!d)
 		return warn_errno(-EINVAL, "there is no driver %s", log_quote(conf->driver));
@@ -316,10 +367,10 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 	s.about = about;
 	if (!r)
 		r = launch(&s, &ret->holder);
-	if (!r && d->make && !(r = d->make(h, mnt, &made))) {
-		steal_fd(&mnt);
-		mnt = made;
-	}
+	if (!r && (how.foreseen || how.record))
+		calm_fuse(dir, &s);
+	if (!r && d->make)
+		r = make_mount(h, d, &how, &s, &mnt);
 	describe(h, conf, &st);
 	st.connection = s.connection;
 	if (!r)
@@ -424,7 +475,7 @@ static int serve_in(
 		}
 		if (lock != -EWOULDBLOCK)
 			return lock;
-		int r = conf->alone ? -EBUSY : share(h, conf, dir, id, ret);
+		int r = conf->alone || conf->record > 0 ? -EBUSY : share(h, conf, dir, id, ret);
 
 		if (!r) {
 			ret->shared = true;
@@ -455,6 +506,9 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 		return r;
 	c.why = why;
 	r = serve_in(h, &c, dir, &s);
+	// the worker has it, or nobody wants it
+	if (h->boot_fd >= 0)
+		close(steal_fd(&h->boot_fd));
 	if (r)
 		return r;
 	info("%s: the %s form is used; %s holder %d", h->name, h->form,

@@ -41,7 +41,7 @@ static void fd_close(struct stream *s)
 
 struct stream *stream_of_fd(int fd, uint64_t off, uint64_t len)
 {
-	static const struct stream_ops ops = { fd_read, fd_close };
+	static const struct stream_ops ops = { .read = fd_read, .close = fd_close };
 	struct fd_stream *f = xmalloc(sizeof *f);
 
 	*f = (struct fd_stream){ { &ops }, fd, off, len };
@@ -74,7 +74,7 @@ static void mem_close(struct stream *s)
 
 struct stream *stream_of_mem(const void *p, size_t n)
 {
-	static const struct stream_ops ops = { mem_read, mem_close };
+	static const struct stream_ops ops = { .read = mem_read, .close = mem_close };
 	struct mem_stream *m = xmalloc(sizeof *m);
 
 	*m = (struct mem_stream){ { &ops }, p, n };

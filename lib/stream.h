@@ -10,6 +10,8 @@ struct stream_ops {
 	// 1..n bytes read, 0 = end, or -errno (already logged with the name of the thing)
 	ssize_t (*read)(struct stream *s, void *buf, size_t n);
 	void (*close)(struct stream *s); // frees s
+	// or NULL: close does it
+	void (*abandon)(struct stream *s);
 };
 struct stream {
 	const struct stream_ops *ops;
@@ -24,6 +26,14 @@ static inline void stream_close(struct stream *s)
 {
 	if (s)
 		s->ops->close(s);
+}
+// After a fork whose child reads on: lets go of s without a word to the other end.
+static inline void stream_abandon(struct stream *s)
+{
+	if (s && s->ops->abandon)
+		s->ops->abandon(s);
+	else
+		stream_close(s);
 }
 static inline void stream_close_p(struct stream **s)
 {

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "ctl.h"
+#include "erofsmnt.h"
 #include "fuse.h"
 #include "holder.h"
 #include "json.h"
@@ -44,6 +45,11 @@ void about_write(const struct about *a, struct buf *out)
 	json_put_bool(out, "plain_http", a->plain_http);
 	json_put_u64(out, "retries", a->retries);
 	json_put_u64(out, "log_level", a->log_level);
+	json_put_bool(out, "foreseen", a->foreseen);
+	json_put_u64(out, "boot_first", a->boot_first);
+	json_put_u64(out, "fill", a->fill);
+	json_put_u64(out, "fill_rate", a->fill_rate);
+	json_put_bool(out, "record", a->record);
 	json_put_bool(out, "no_resend", a->no_resend);
 	json_close(out, '}');
 }
@@ -51,7 +57,7 @@ void about_write(const struct about *a, struct buf *out)
 static int read_fields(yyjson_val *o, struct about *a)
 {
 	const char *index = json_str(o, "index");
-	uint64_t retries, level;
+	uint64_t retries, level, boot_first, fill;
 
 	*a = (struct about){
 		.reference = json_str(o, "reference"),
@@ -61,12 +67,17 @@ static int read_fields(yyjson_val *o, struct about *a)
 		.authfile = json_str(o, "authfile"),
 		.cacert = json_str(o, "cacert"),
 		.plain_http = json_bool(o, "plain_http", false),
+		.foreseen = json_bool(o, "foreseen", false),
+		.record = json_bool(o, "record", false),
 		.no_resend = json_bool(o, "no_resend", false),
 	};
 	if (!a->reference || !a->store || !a->driver || !index || digest_parse(index, &a->index) ||
 		json_u64(o, "deadline_ns", &a->deadline_ns) || json_u64(o, "retries", &retries) ||
-		json_u64(o, "log_level", &level))
+		json_u64(o, "log_level", &level) || json_u64(o, "boot_first", &boot_first) ||
+		json_u64(o, "fill", &fill) || json_u64(o, "fill_rate", &a->fill_rate))
 		return -EBADMSG;
+	a->boot_first = (uint32_t)MIN(boot_first, (uint64_t)UINT32_MAX);
+	a->fill = (unsigned)fill;
 	a->retries = (unsigned)retries;
 	a->log_level = (unsigned)level;
 	return 0;
@@ -146,6 +157,36 @@ static int open_image(const struct about *a, struct host_image **ret)
 
 static bool no_resend;
 
+// The settings of read-ahead that are to be raised when the start is over.
+static struct {
+	pthread_mutex_t lock;
+	bool over;
+	int fd[4];
+	unsigned n;
+} tunes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void add_tune(int fd)
+{
+	pthread_mutex_lock(&tunes.lock);
+	if (tunes.over)
+		erofs_raise_readahead(fd);
+	else if (tunes.n < ARRAY_LEN(tunes.fd))
+		tunes.fd[tunes.n++] = fcntl(fd, F_DUPFD_CLOEXEC, HOLD_END);
+	pthread_mutex_unlock(&tunes.lock);
+}
+
+static void start_over(void *arg)
+{
+	(void)arg;
+	pthread_mutex_lock(&tunes.lock);
+	tunes.over = true;
+	while (tunes.n) {
+		erofs_raise_readahead(tunes.fd[--tunes.n]);
+		close(tunes.fd[tunes.n]);
+	}
+	pthread_mutex_unlock(&tunes.lock);
+}
+
 static void take(int ledger)
 {
 	struct ctl m = { .verb = CTL_TAKEN };
@@ -183,6 +224,8 @@ static void *control(void *arg)
 			alone = true;
 		} else if (!r && m.verb == CTL_TAKE) {
 			take(fd);
+		} else if (!r && m.verb == CTL_TUNE && fd >= 0) {
+			add_tune(fd);
 		} else if (!r && m.verb == CTL_STOP && !fuse_stop()) {
 			ctl_send(WORK_CTL, (struct ctl){ .verb = CTL_STOPPED }, -1);
 		}
@@ -230,8 +273,26 @@ static int use_ledger(void)
 	return 0;
 }
 
+static struct serving serving_of(const struct about *a)
+{
+	struct serving s = {
+		.foreseen = a->foreseen,
+		.record = a->record,
+		.hooks = { .boot_first = a->boot_first,
+			.fill = a->fill,
+			.fill_rate = a->fill_rate,
+			.started = start_over },
+	};
+
+	// only the first worker has the stream
+	if (a->boot_first != UINT32_MAX && fcntl(HOLD_BOOT, F_GETFD) >= 0)
+		s.hooks.boot_fd = HOLD_BOOT;
+	return s;
+}
+
 static int serve(const struct about *a)
 {
+	struct serving s = serving_of(a);
 	const struct driver *d = driver_find(a->driver);
 	struct host_image *h;
 	int r;
@@ -248,7 +309,7 @@ static int serve(const struct about *a)
 	dup2(HOLD_LOG, STDERR_FILENO);
 	r = start_control();
 	if (!r)
-		r = d->serve(h, HOLD_FUSE, THREADS);
+		r = d->serve(h, &s, HOLD_FUSE, THREADS);
 	if (r && r != -ECANCELED)
 		return r;
 	// nobody waits for an answer any more; what is under way for the store may be cut short at

@@ -5,7 +5,7 @@
 
 #include "driver.h"
 
-#define ABOUT_VERSION 1
+#define ABOUT_VERSION 2
 #define ABOUT_MAX (4u << 20)
 
 // What a worker must know: all that is needed to serve without a registry, and to ask one.
@@ -22,6 +22,11 @@ struct about {
 	bool plain_http;
 	unsigned retries;
 	unsigned log_level;
+	bool foreseen;	     // what the start reads is known: the kernel is not to read ahead
+	uint32_t boot_first; // frame with which HOLD_BOOT begins; UINT32_MAX: no stream
+	unsigned fill;	     // enum lazy_fill
+	uint64_t fill_rate;
+	bool record;	// to HOLD_RECORD
 	bool no_resend; // for tests: as if the kernel were older than 6.9
 };
 void about_write(const struct about *a, struct buf *out);

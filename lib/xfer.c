@@ -308,6 +308,16 @@ void http_close(struct http_xfer *x)
 	free(x);
 }
 
+void http_abandon(struct http_xfer *x)
+{
+	curl_socket_t s = CURL_SOCKET_BAD;
+
+	if (!x || !x->c || curl_easy_getinfo(x->c->easy, CURLINFO_ACTIVESOCKET, &s) ||
+		s == CURL_SOCKET_BAD)
+		return;
+	close(s);
+}
+
 static int curl_errno(CURLcode c)
 {
 	switch (c) {

@@ -20,6 +20,8 @@ static struct holder new_holder(void)
 
 	for (unsigned i = 0; i < CONNS; i++)
 		h.conns[i] = -1;
+	for (unsigned i = 0; i < TUNES; i++)
+		h.tune[i] = -1;
 	for (unsigned i = 0; i < SLOTS; i++)
 		h.w[i] = (struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1 };
 	return h;
@@ -169,6 +171,7 @@ static void test_handover(void)
 static void test_about(void)
 {
 	struct about a = { .reference = "docker.io/a/b:1",
+		.boot_first = 7,
 		.store = "/s",
 		.driver = "fuse",
 		.deadline_ns = UINT64_MAX,
@@ -191,7 +194,7 @@ static void test_about(void)
 			b.accelerated && b.plain_http && b.retries == 3,
 		"what is handed over comes through");
 	yyjson_doc_free(doc);
-	v = strstr((char *)(uintptr_t)buf_str(&t), "\"version\":1");
+	v = strstr((char *)(uintptr_t)buf_str(&t), "\"version\":2");
 	if (v)
 		v[10] = '9';
 	said_begin();

@@ -87,7 +87,7 @@ static void source_close(struct stream *s)
 
 static struct stream *source(const struct buf *b, size_t piece, uint64_t times, int error)
 {
-	static const struct stream_ops ops = { source_read, source_close };
+	static const struct stream_ops ops = { .read = source_read, .close = source_close };
 	struct source *o = xcalloc(1, sizeof *o);
 
 	*o = (struct source){ { &ops }, b, 0, piece, times, error, NULL };

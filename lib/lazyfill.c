@@ -1,0 +1,278 @@
+// lazyfill.c - what nobody has asked for yet: all of it for lazy_fetch_all, and the background fill
+// of a mount
+//
+// A mount fills itself when its start is over, so that a lazy start is never slower than a plain
+// pull in the end, and a registry that goes away later is no longer needed. The start is over some
+// time after the boot stream has ended, or, without one, when the image has been mounted for a
+// while; at once, when readers want so much that they are reading all of it. Chunks are taken in
+// the order of the data, from where readers are; few at a time, so that a reader never waits behind
+// many of them.
+//
+// Threads: `background`, which only puts chunks into the fill's queue. lazy.lock guards that and
+// the background's fields.
+// SPDX-License-Identifier: Apache-2.0
+#include <time.h>
+
+#include "format.h"
+#include "lazyint.h"
+#include "log.h"
+
+#define TICK_MS 100
+#define QUIET_BOOT_MS 4000     // after the boot stream: the start is over
+#define QUIET_NONE_MS 10000    // after the mount, without one
+#define BULK_BYTES (64u << 20) // wanted by readers, and ...
+#define BULK_PART 8	       // ... this part of the image: it is being read whole
+#define AGAIN_MS 15000	       // after a failure
+#define QUEUED_BYTES (8u << 20)
+
+struct background {
+	pthread_t thread;
+	bool running;
+	uint64_t begun;
+	uint64_t failed; // when, ns; 0: not
+	uint64_t total;	 // compressed bytes of the image
+	uint64_t sent;	 // put into the queue since ...
+	uint64_t since;	 // ... this, for the rate
+	uint32_t pos;	 // next chunk
+	uint32_t passed; // chunks looked at in this round
+	bool started_said;
+};
+
+// ---- everything, for pull ----
+
+// Ends the fill: nothing more is begun. Called with the lock held.
+static void drop_fill(struct lazy *lz)
+{
+	for (; lz->fill.n; queue_drop(&lz->fill)) {
+		uint32_t chunk = queue_head(&lz->fill);
+
+		// one that is in flight will land
+		if (lz->state[chunk] != ST_FLIGHT && lz->awaited[chunk]) {
+			lz->awaited[chunk] = false;
+			lz->fill_left--;
+		}
+	}
+}
+
+void fill_landed(struct lazy *lz, const struct chunk_view *c, int error)
+{
+	if (lz->progress && !error)
+		lz->progress(lz->progress_arg, c->clen);
+	pthread_mutex_lock(&lz->lock);
+	if (error && !lz->fill_error) {
+		lz->fill_error = error;
+		drop_fill(lz);
+	}
+	if (!--lz->fill_left)
+		pthread_cond_broadcast(&lz->filled);
+	pthread_mutex_unlock(&lz->lock);
+}
+
+int lazy_fetch_all(struct lazy *lz, void (*progress)(void *, uint64_t), void *arg)
+{
+	uint32_t n = index_chunks(lz->conf.ix);
+	int r = 0;
+
+	pthread_mutex_lock(&lz->lock);
+	lz->progress = progress;
+	lz->progress_arg = arg;
+	lz->fill_error = 0;
+	for (uint32_t i = 0; i < n && !r; i++) {
+		struct chunk_view c;
+
+		index_chunk(lz->conf.ix, i, &c);
+		if (c.codec == CODEC_ZERO || lz->state[i] == ST_OK)
+			continue;
+		if (lz->state[i] == ST_NONE) // else a reader's flight brings it
+			r = queue_put(&lz->fill, i);
+		lz->awaited[i] = !r;
+		lz->fill_left += !r;
+	}
+	if (r)
+		drop_fill(lz);
+	pthread_cond_broadcast(&lz->work);
+	while (lz->fill_left)
+		pthread_cond_wait(&lz->filled, &lz->lock);
+	if (!r)
+		r = lz->fill_error;
+	pthread_mutex_unlock(&lz->lock);
+	return r;
+}
+
+// ---- in the background ----
+
+void background_failed(struct lazy *lz)
+{
+	if (lz->background)
+		lz->background->failed = now_ns();
+}
+
+static uint64_t ms_since(uint64_t ns)
+{
+	uint64_t now = now_ns();
+
+	return now > ns ? (now - ns) / 1000000 : 0;
+}
+
+// Readers have wanted a good part of the image from the network.
+static bool is_bulk(const struct lazy *lz)
+{
+	uint64_t bytes = lz->stats.demand_bytes;
+
+	return bytes > BULK_BYTES && bytes > lz->background->total / BULK_PART;
+}
+
+static bool start_is_over(struct lazy *lz)
+{
+	uint64_t when;
+
+	if (is_bulk(lz))
+		return true;
+	if (!boot_over(lz, &when))
+		return false;
+	if (lz->hooks.fill == LAZY_FILL_NOW)
+		return true;
+	return when ? ms_since(when) > QUIET_BOOT_MS
+		    : ms_since(lz->background->begun) > QUIET_NONE_MS;
+}
+
+static bool may_queue(const struct lazy *lz)
+{
+	const struct background *b = lz->background;
+	uint64_t rate = lz->hooks.fill_rate;
+
+	if (b->failed && ms_since(b->failed) < AGAIN_MS)
+		return false;
+	return !rate || b->sent <= ms_since(b->since) * rate / 1000;
+}
+
+// The next chunk that is neither here nor on its way. Called with the lock held.
+static bool next_missing(struct lazy *lz, uint32_t *ret)
+{
+	struct background *b = lz->background;
+	uint32_t n = index_chunks(lz->conf.ix);
+
+	for (; b->passed < n; b->passed++, b->pos = (b->pos + 1) % n) {
+		struct chunk_view c;
+
+		if (lz->state[b->pos] != ST_NONE)
+			continue;
+		index_chunk(lz->conf.ix, b->pos, &c);
+		if (c.codec == CODEC_ZERO || !lz->spaces[c.space].blob ||
+			space_has(&lz->spaces[c.space].file, c.block, c.blocks))
+			continue;
+		*ret = b->pos;
+		b->passed++;
+		b->pos = (b->pos + 1) % n;
+		return true;
+	}
+	return false;
+}
+
+// Tops the queue up. False: there is nothing left to fetch.
+static bool top_up(struct lazy *lz)
+{
+	struct background *b = lz->background;
+	uint64_t queued = 0;
+	uint32_t chunk;
+	bool more = true;
+
+	pthread_mutex_lock(&lz->lock);
+	while (queued < QUEUED_BYTES && may_queue(lz) && (more = next_missing(lz, &chunk))) {
+		struct chunk_view c;
+
+		index_chunk(lz->conf.ix, chunk, &c);
+		if (queue_put(&lz->fill, chunk))
+			break;
+		queued += c.clen;
+		b->sent += c.clen;
+	}
+	if (queued)
+		pthread_cond_broadcast(&lz->work);
+	more |= lz->fill.n || lz->filling;
+	pthread_mutex_unlock(&lz->lock);
+	return more;
+}
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = TICK_MS / 5 * 1000000L }, NULL);
+}
+
+static bool queue_is_low(struct lazy *lz)
+{
+	bool low;
+
+	pthread_mutex_lock(&lz->lock);
+	low = lz->fill.n < 16;
+	pthread_mutex_unlock(&lz->lock);
+	return low;
+}
+
+// From where readers are, once around.
+static void begin_round(struct lazy *lz)
+{
+	struct background *b = lz->background;
+
+	b->pos = lz->demanded ? lz->demanded_chunk : 0;
+	b->passed = 0;
+	b->sent = 0;
+	b->since = now_ns();
+	b->failed = 0;
+}
+
+static void *fill_in_background(void *arg)
+{
+	struct lazy *lz = arg;
+	struct background *b = lz->background;
+	bool more;
+
+	while (!lz->stop && !start_is_over(lz))
+		nap();
+	if (lz->stop)
+		return NULL;
+	pthread_mutex_lock(&lz->hook_lock);
+	if (lz->hooks.started)
+		lz->hooks.started(lz->hooks.arg);
+	pthread_mutex_unlock(&lz->hook_lock);
+	if (lz->hooks.fill == LAZY_FILL_OFF || !lz->conf.repo)
+		return NULL;
+	debug("%s: the background fill begins", lz->conf.repo->name);
+	do {
+		begin_round(lz);
+		for (more = true; more && !lz->stop; nap())
+			if (queue_is_low(lz))
+				more = top_up(lz);
+	} while (b->failed && !lz->stop);
+	if (!lz->stop)
+		info("%s: all of the image is here", lz->conf.repo->name);
+	return NULL;
+}
+
+int background_open(struct lazy *lz)
+{
+	struct background *b = xcalloc(1, sizeof *b);
+
+	for (uint32_t i = 0; i < lz->n_spaces; i++) {
+		struct space_view sp;
+
+		index_space(lz->conf.ix, i, &sp);
+		b->total += sp.blob_size;
+	}
+	b->begun = now_ns();
+	lz->background = b;
+	if (pthread_create(&b->thread, NULL, fill_in_background, lz))
+		return warn_errno(-EAGAIN, "start a thread");
+	b->running = true;
+	return 0;
+}
+
+void background_close(struct lazy *lz)
+{
+	if (!lz->background)
+		return;
+	if (lz->background->running)
+		pthread_join(lz->background->thread, NULL);
+	free(lz->background);
+	lz->background = NULL;
+}

@@ -1,0 +1,124 @@
+// lazyint.h - the inside of the demand engine: what lazy.c, lazyboot.c and lazyfill.c share
+//
+// Not for anybody else. `lock` guards state transitions to and from FLIGHT, the waiters, the
+// queues, all of the fill, and every pending request's left and error. A chunk in state OK stays
+// OK, and a proved block stays proved: readers test that without the lock. Lock order: none other
+// is taken under `lock`.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef LAZYINT_H
+#define LAZYINT_H
+
+#include <pthread.h>
+
+#include "lazy.h"
+#include "store.h"
+
+enum state { ST_NONE, ST_FLIGHT, ST_OK };
+
+// A part of a request: what it wants of one chunk.
+struct waiter {
+	struct lazy_req *req;
+	uint32_t chunk;
+	struct waiter *next;
+};
+
+struct space {
+	struct space_file file;
+	const struct desc *blob; // or NULL: local only
+	// one bit per block that a boot frame has brought and proved; NULL: no frame has any
+	_Atomic uint8_t *proved;
+};
+
+// Chunk numbers waiting for a worker, first in first out; cap is a power of two.
+struct queue {
+	uint32_t *v;
+	size_t head, n, cap;
+};
+
+struct lazy_boot;
+struct background;
+
+struct lazy {
+	struct lazy_conf conf;
+	struct space *spaces;
+	uint32_t n_spaces;
+	_Atomic uint8_t *state;
+	struct waiter **waiters;
+	bool *awaited;	  // by lazy_fetch_all
+	size_t plain_max; // bytes of the largest stored chunk
+	pthread_t *workers;
+	unsigned n_workers;
+	pthread_mutex_t lock;
+	pthread_cond_t work, near; // for the workers; for the one that serves `local` alone
+	pthread_cond_t expiry;
+	struct queue local, demand, fill;
+	unsigned filling;     // workers that fetch for the fill
+	size_t waiting;	      // waiters, those of the boot stream apart
+	uint64_t late, later; // when readers had last waited in vain: all their time; or in a hurry
+	_Atomic bool stop;
+	_Atomic bool no_cache_said, damaged;
+	struct lazy_boot *boot; // or NULL: the image has no frames
+	struct lazy_hooks hooks;
+	pthread_mutex_t hook_lock; // held while a hook runs; guards which there are
+	struct background *background;
+	struct lazy_stats stats;	 // each field is changed atomically
+	_Atomic uint64_t demanded;	 // when a reader last needed the network, ns
+	_Atomic uint32_t demanded_chunk; // and what
+	// of lazy_fetch_all
+	pthread_cond_t filled;
+	size_t fill_left; // chunks that are awaited
+	int fill_error;
+	void (*progress)(void *, uint64_t);
+	void *progress_arg;
+};
+
+// The part of a request that lies in a chunk.
+struct overlap {
+	size_t from; // in the chunk
+	size_t to;   // in the request
+	size_t n;
+};
+struct overlap lazy_overlap(const struct chunk_view *c, const struct lazy_req *req);
+
+// One part of a request is settled; the last part calls done.
+void lazy_settle(struct lazy *lz, struct lazy_req *req, int error);
+// Puts a request's part on a chunk's list; the first one starts a flight. Called with the lock
+// held. 0 or -ENOMEM.
+int lazy_wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req) must_check;
+// Copies the request's part of a chunk that is here and proved, or zero.
+bool lazy_copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *req);
+// Writes blocks to the store's file and marks them: 0 or -errno, said once.
+int lazy_keep(struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks,
+	const uint8_t *plain) must_check;
+int queue_put(struct queue *q, uint32_t v) must_check;
+
+// Calls the hook, if there is one. Called without the lock.
+void lazy_landed(struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks);
+
+// ---- lazyboot.c ----
+
+// Starts to take frames, from hooks.boot_fd or the store. -errno logged. Nothing to do: boot = NULL.
+int boot_open(struct lazy *lz) must_check;
+// Ends its threads; those that wait for frames are told -ECANCELED.
+void boot_close(struct lazy *lz);
+// Are all blocks of the chunk that the request wants proved by frames?
+bool boot_has(const struct lazy *lz, const struct chunk_view *c, const struct lazy_req *req);
+// Will they be, soon? Then the request's part waits for that: true. Called with the lock held.
+bool boot_wait(struct lazy *lz, uint32_t chunk, struct lazy_req *req);
+// All frames have come or been given up; *ret_when: since when.
+bool boot_over(struct lazy *lz, uint64_t *ret_when);
+
+// ---- lazyfill.c ----
+
+// Starts the background fill, if hooks.fill says so, and the watch on the start. -errno logged.
+int background_open(struct lazy *lz) must_check;
+void background_close(struct lazy *lz);
+// A chunk that lazy_fetch_all awaits has arrived, or failed. It counts until progress has been
+// called. Called without the lock.
+void fill_landed(struct lazy *lz, const struct chunk_view *c, int error);
+// A chunk that nobody awaits could not be fetched. Called with the lock held.
+void background_failed(struct lazy *lz);
+void queue_drop(struct queue *q);
+uint32_t queue_head(const struct queue *q);
+
+#endif
