@@ -46,16 +46,23 @@ extern struct image_opts image_opts;
 
 // Options of the verbs that mount.
 struct mount_opts {
-	const char *network_loss;
+	const char *network_loss, *record, *fill;
+	uint64_t fill_rate;
 };
 extern struct mount_opts mount_opts;
 
-#define MOUNT_OPT_ROWS                                                                        \
-	{ 0, "on-network-loss", "HOW", "wait[:SEC], wait:forever or fail[:SEC]", opt_str,     \
-		&mount_opts.network_loss, false },                                            \
-	{                                                                                     \
-		0, "original", NULL, "use the original, even if it is accelerated", opt_flag, \
-			&image_opts.host.original, false                                      \
+#define MOUNT_OPT_ROWS                                                                             \
+	{ 0, "on-network-loss", "HOW", "wait[:SEC], wait:forever or fail[:SEC]", opt_str,          \
+		&mount_opts.network_loss, false },                                                 \
+		{ 0, "record", "FILE", "write what is read to FILE, for convert --trace", opt_str, \
+			&mount_opts.record, false },                                               \
+		{ 0, "fill", "WHEN", "fetch the rest: auto (after the start), now, off", opt_str,  \
+			&mount_opts.fill, false },                                                 \
+		{ 0, "fill-rate", "SIZE", "bytes per second for that (else no limit)", opt_size,   \
+			&mount_opts.fill_rate, false },                                            \
+	{                                                                                          \
+		0, "original", NULL, "use the original, even if it is accelerated", opt_flag,      \
+			&image_opts.host.original, false                                           \
 	}
 
 // What they say to serve_image(), after parsing. -EINVAL logged.

@@ -1,5 +1,6 @@
 // mount.c - mount, umount: an image as a file system
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -11,12 +12,45 @@
 
 // ---- what mount and run share ----
 
-struct mount_opts mount_opts = { .network_loss = "wait" };
+struct mount_opts mount_opts = { .network_loss = "wait", .fill = "auto" };
+
+static int parse_fill(const char *text, enum lazy_fill *ret)
+{
+	static const char *const names[] = {
+		[LAZY_FILL_OFF] = "off", [LAZY_FILL_AUTO] = "auto", [LAZY_FILL_NOW] = "now"
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(names[i], text)) {
+			*ret = (enum lazy_fill)i;
+			return 0;
+		}
+	warn("--fill is auto, now or off, not %s", log_quote(text));
+	return -EINVAL;
+}
+
+// A trace in the making has its name from the beginning: each line is whole.
+static int open_record(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
+
+	return fd < 0 ? warn_errno(-errno, "--record: open %s", log_quote(path)) : fd;
+}
 
 int mount_serve_conf(struct serve_conf *ret)
 {
-	*ret = (struct serve_conf){ .net = &image_opts.host.net };
-	return serve_parse_loss(mount_opts.network_loss, &ret->deadline_ns);
+	int r;
+
+	*ret = (struct serve_conf){ .net = &image_opts.host.net,
+		.fill_rate = mount_opts.fill_rate };
+	image_opts.host.boot = true;
+	r = serve_parse_loss(mount_opts.network_loss, &ret->deadline_ns);
+	if (!r)
+		r = parse_fill(mount_opts.fill, &ret->fill);
+	if (r || !mount_opts.record)
+		return r;
+	ret->record = open_record(mount_opts.record);
+	return ret->record < 0 ? ret->record : 0;
 }
 
 // ---- mount ----

@@ -20,6 +20,7 @@
 #include "holder.h"
 #include "json.h"
 #include "log.h"
+#include "record.h"
 
 #define THREADS 4
 #define BEAT_MS 250
@@ -273,6 +274,11 @@ static int use_ledger(void)
 	return 0;
 }
 
+static void write_down(void *arg, uint32_t space, uint64_t off, uint32_t len)
+{
+	record_read(arg, space, off, len);
+}
+
 static struct serving serving_of(const struct about *a)
 {
 	struct serving s = {
@@ -294,6 +300,7 @@ static int serve(const struct about *a)
 {
 	struct serving s = serving_of(a);
 	const struct driver *d = driver_find(a->driver);
+	struct record *record = NULL;
 	struct host_image *h;
 	int r;
 
@@ -307,9 +314,17 @@ static int serve(const struct about *a)
 	if (r)
 		return r;
 	dup2(HOLD_LOG, STDERR_FILENO);
-	r = start_control();
+	r = a->record ? record_start(HOLD_RECORD, h->ix, &record) : 0;
+	if (record) {
+		s.hooks.arg = record;
+		s.hooks.asked = write_down;
+	}
+	if (!r)
+		r = start_control();
 	if (!r)
 		r = d->serve(h, &s, HOLD_FUSE, THREADS);
+	lazy_unhook(h->lz);
+	record_end(record);
 	if (r && r != -ECANCELED)
 		return r;
 	// nobody waits for an answer any more; what is under way for the store may be cut short at
