@@ -24,8 +24,8 @@ struct driver {
 	// In the worker, until the file system is unmounted (0), fuse_stop() (-ECANCELED), or an
 	// error.
 	int (*serve)(struct host_image *h, const struct serving *s, int fuse, unsigned threads);
-	// In the starter: what is to be mounted, made of the served FUSE mount (detached; taken
-	// over on success). NULL: that itself.
+	// In the starter: what is to be mounted, made of the served FUSE mount (detached,
+	// borrowed). NULL: that itself.
 	int (*make)(struct host_image *h, const struct serving *s, int fuse_mnt,
 		struct made_mount *ret);
 };

@@ -334,7 +334,8 @@ static int make_mount(struct host_image *h, const struct driver *d, const struct
 			debug("the read-ahead of %s stays off", s->image);
 		close(made.readahead);
 	}
-	steal_fd(mnt); // (taken over)
+	// the new mount's file keeps it; held here, it would outlive the last unmount
+	close(*mnt);
 	*mnt = made.mnt;
 	return 0;
 }
