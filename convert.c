@@ -15,6 +15,7 @@
 
 static const char *codec_name = "zstd", *suffix;
 static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
+static struct opt_list traces;
 
 static const struct opt convert_opts[] = {
 	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
@@ -22,6 +23,8 @@ static const struct opt convert_opts[] = {
 	{ 0, "suffix", "TEXT", "DST is SRC with TEXT behind its tag", opt_str, &suffix, false },
 	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size,
 		false },
+	{ 0, "trace", "FILE", "what a start reads, for the boot stream (- = standard input)",
+		opt_list_add, &traces, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -61,6 +64,54 @@ static int pack_conf(struct pack_conf *ret)
 	return usage("--codec is zstd, lz4, lz4hc or none");
 }
 
+// ---- traces ----
+
+static int read_stdin(char **ret, size_t *ret_len)
+{
+	cleanup_buf struct buf b = { 0 };
+	ssize_t n;
+
+	do {
+		buf_reserve(&b, 1 << 16);
+		n = read(STDIN_FILENO, b.data + b.len, 1 << 16);
+		b.len += n > 0 ? (size_t)n : 0;
+	} while ((n > 0 || (n < 0 && errno == EINTR)) && b.len <= TRACE_TEXT_MAX);
+	if (n < 0)
+		return -errno;
+	*ret = (char *)steal(&b.data);
+	*ret_len = b.len;
+	return 0;
+}
+
+// Reads and merges traces; -errno logged.
+static int read_traces(const struct opt_list *files, struct trace *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < files->n && !r; i++) {
+		cleanup_free char *text = NULL;
+		const char *name = files->v[i];
+		size_t n;
+
+		r = !strcmp(name, "-") ? read_stdin(&text, &n)
+				       : read_file_at(AT_FDCWD, name, TRACE_TEXT_MAX, &text, &n);
+		r = r ? warn_errno(r, "trace %s", log_quote(name))
+		      : trace_parse(ret, text, n, log_quote(name));
+	}
+	trace_merge(ret);
+	return r;
+}
+
+static void report_trace(const struct accel_stats *s)
+{
+	char a[16], b[16], c[16];
+
+	fprintf(stderr,
+		"boot stream %s, decoded %s; of %zu traced reads %zu are of files of the image, %s not\n",
+		human_size(s->frames, a), human_size(s->trace.blocks << BLOCK_SHIFT, b),
+		s->trace.entries, s->trace.found, human_size(s->trace.bytes - s->trace.covered, c));
+}
+
 static void report(const struct image *img, const struct accel_stats *s)
 {
 	char a[16], b[16], c[16], d[16], e[16];
@@ -70,8 +121,10 @@ static void report(const struct image *img, const struct accel_stats *s)
 	fprintf(stderr,
 		"%u layers, %u entries; %s compressed, %s decoded; accelerated: data %s in %u chunks, index %s; %s shared\n",
 		img->n_layers, s->nodes, human_size(s->original, a), human_size(s->decoded, b),
-		human_size(s->data, c), s->chunks, human_size(s->boot, d),
+		human_size(s->data, c), s->chunks, human_size(s->index, d),
 		human_size(s->shared, e));
+	if (s->trace.entries)
+		report_trace(s);
 }
 
 // Is DST a layout that is not there yet? Then it is ours to remove when the conversion fails.
@@ -80,15 +133,31 @@ static bool is_new_layout(const struct ref *dst)
 	return dst->transport == REF_OCI && access(dst->dir, F_OK) && errno == ENOENT;
 }
 
+static int make_and_deliver(struct image *img, struct repo *to, const struct accel_conf *conf,
+	const struct trace *t, struct digest *ret)
+{
+	struct accel_job *j;
+	int r = accel_layers(img, to, conf, &j);
+
+	if (!r)
+		r = accel_boot(j, t);
+	if (!r)
+		r = accel_deliver(j, ret);
+	if (!r)
+		report(img, accel_stats(j));
+	accel_free(j);
+	return r;
+}
+
 // Opens both ends and converts.
-static int convert_refs(const struct ref *src, const struct ref *dst, struct accel_conf *conf)
+static int convert_refs(const struct ref *src, const struct ref *dst, struct accel_conf *conf,
+	const struct trace *t)
 {
 	cleanup_free char *src_name = ref_name(src), *dst_name = ref_name(dst);
 	bool same_repo = !strcmp(src_name, dst_name);
 	struct repo *from = NULL, *to = NULL;
 	bool new_layout = is_new_layout(dst);
 	struct image *img = NULL;
-	struct accel_stats stats;
 	struct digest d;
 	int r = repo_open(src, &image_opts.host.net, false, &from);
 
@@ -106,11 +175,10 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	if (!r && !conf->tag && conf->same_place)
 		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
 	if (!r)
-		r = accel_make(img, to, conf, &d, &stats);
+		r = make_and_deliver(img, to, conf, t, &d);
 	if (!r) {
 		char s[DIGEST_STR_LEN];
 
-		report(img, &stats);
 		printf("%s@%s\n", dst_name, digest_str(&d, s));
 	}
 	image_free(img);
@@ -134,6 +202,7 @@ static void add_suffix(struct ref *dst)
 static int convert(int argc, char **argv)
 {
 	struct accel_conf conf = { 0 };
+	struct trace t = { 0 };
 	struct ref src, dst;
 	int r;
 
@@ -154,8 +223,12 @@ static int convert(int argc, char **argv)
 			log_quote(argv[argc - 1]));
 		r = -EINVAL;
 	} else {
-		r = convert_refs(&src, &dst, &conf);
+		conf.keep_data = traces.n > 0;
+		r = read_traces(&traces, &t);
+		if (!r)
+			r = convert_refs(&src, &dst, &conf, conf.keep_data ? &t : NULL);
 	}
+	trace_fini(&t);
 	ref_fini(&src);
 	ref_fini(&dst);
 	return r ? EXIT_FAILURE : 0;
@@ -169,7 +242,9 @@ const struct applet applet_convert = {
 	"The result is an index that lists the original first and its accelerated form\n"
 	"second; docker, podman and skopeo go on running the original from it. Without\n"
 	"DST it takes SRC's own tag. SRC and DST are references (docker:// is implied)\n"
-	"or oci:DIR[:NAME]. The last line of output is NAME@DIGEST of the result.\n\n"
+	"or oci:DIR[:NAME]. The last line of output is NAME@DIGEST of the result.\n"
+	"Traces say what a start reads (run --record writes them); several are merged.\n"
+	"What a trace names and the image does not have is left out.\n\n"
 	"  fcpull convert registry.example/app:1\n"
 	"  fcpull convert registry.example/app:1 registry.example/app:1-fast\n"
 	"  fcpull convert oci:layout:app\n",

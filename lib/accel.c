@@ -9,28 +9,32 @@
 #include <fcntl.h>
 #include <pthread.h>
 
+#include "base64.h"
+#include "bootw.h"
 #include "indexw.h"
 #include "ingest.h"
 #include "json.h"
 #include "log.h"
 #include "progress.h"
 
-struct maker {
+struct accel_job {
 	struct image *img;
 	struct repo *dst;
 	const struct accel_conf *conf;
 	struct index_parts parts;
 	struct desc *data; // of the layers that have data
 	uint32_t n_data;
+	int *kept;		 // data blob of each layer, or -1: with conf->keep_data
 	struct desc boot, index; // index: of the index section
-	struct digest manifest;	 // ours
-	size_t manifest_len;
+	struct buf manifest;	 // ours
+	struct digest delivered; // the last index under our tag
+	bool is_delivered;
 	struct accel_stats stats;
 };
 
 // ---- layers ----
 
-static int put_fd(struct maker *m, const struct desc *d, int fd)
+static int put_fd(struct accel_job *m, const struct desc *d, int fd)
 {
 	int r = repo_put_blob(m->dst, d, fd, NULL);
 
@@ -45,7 +49,7 @@ static int place(void *arg, struct content *c)
 // A layer that has been read: its data space is compressed and uploaded by a thread while the next
 // layer is read.
 struct job {
-	struct maker *m;
+	struct accel_job *m;
 	struct pack *pack;
 	int spool, out;
 	struct desc blob;
@@ -75,7 +79,7 @@ static void start_job(struct job *j)
 		run_job(j);
 }
 
-static void record_space(struct maker *m, const struct job *j, uint32_t i)
+static void record_space(struct accel_job *m, const struct job *j, uint32_t i)
 {
 	const struct image_layer *l = &m->img->layers[i];
 	struct fmt_space *sp = &m->parts.spaces[i];
@@ -96,7 +100,7 @@ static void record_space(struct maker *m, const struct job *j, uint32_t i)
 }
 
 // Waits for layer i's job and takes its result; the job is empty then.
-static int end_job(struct maker *m, struct job *j, uint32_t i)
+static int end_job(struct accel_job *m, struct job *j, uint32_t i)
 {
 	int r;
 
@@ -107,13 +111,16 @@ static int end_job(struct maker *m, struct job *j, uint32_t i)
 		record_space(m, j, i);
 	pack_free(j->pack);
 	close(j->spool);
-	close(j->out);
+	if (m->conf->keep_data && j->blob.size)
+		m->kept[i] = steal_fd(&j->out);
+	if (j->out >= 0)
+		close(j->out);
 	return r;
 }
 
 // Reads layer i and lays out its data space: what must be done in order, since layers share
 // contents with those below.
-static int read_layer(struct maker *m, uint32_t i, struct job *ret)
+static int read_layer(struct accel_job *m, uint32_t i, struct job *ret)
 {
 	const struct image_layer *l = &m->img->layers[i];
 	cleanup_fd int spool = scratch_file(), out = spool < 0 ? -1 : scratch_file();
@@ -143,7 +150,7 @@ static int read_layer(struct maker *m, uint32_t i, struct job *ret)
 	return 0;
 }
 
-static int make_layers(struct maker *m)
+static int make_layers(struct accel_job *m)
 {
 	struct job job = { 0 };
 	int r = 0;
@@ -177,25 +184,62 @@ static int make_layers(struct maker *m)
 	return m->img->n_layers ? end_job(m, &job, m->parts.n_spaces - 1) : r;
 }
 
-// ---- index section, boot blob ----
+// ---- boot blob ----
 
-static int put_bytes(struct maker *m, const void *p, size_t n, struct desc *ret)
+static int make_frames(struct accel_job *m, const struct trace *t, int fd)
 {
-	cleanup_fd int fd = scratch_file();
-	int r = fd < 0 ? fd : pwrite_full(fd, p, n, 0);
-
-	if (r)
-		return fd < 0 ? r : warn_errno(r, "write a scratch file");
-	*ret = (struct desc){ sha256_of(p, n), n };
-	return put_fd(m, ret, fd);
-}
-
-static int make_boot(struct maker *m)
-{
-	cleanup_buf struct buf packed = { 0 };
+	cleanup_buf struct buf runs = { 0 };
+	struct boot_source *src;
 	struct index *ix;
 	int r = index_build(&m->parts, &ix);
 
+	if (r)
+		return r;
+	trace_runs(t, ix, &runs, &m->stats.trace);
+	src = boot_source_new(ix, m->kept);
+	r = boot_build((const struct fmt_run *)runs.data, runs.len / sizeof(struct fmt_run),
+		&m->conf->pack, boot_source_read, src, &m->parts, fd, &m->stats.frames);
+	boot_source_free(src);
+	index_free(ix);
+	return r;
+}
+
+// The blob is the packed index, then the frames.
+static int join_boot(struct accel_job *m, const struct buf *packed, int frames, int fd)
+{
+	cleanup_free uint8_t *p = xmalloc(1 << 18);
+	struct sha256 h;
+	int r = pwrite_full(fd, packed->data, packed->len, 0);
+
+	sha256_init(&h);
+	sha256_update(&h, packed->data, packed->len);
+	for (uint64_t at = 0; at < m->stats.frames && !r;) {
+		size_t n = MIN(m->stats.frames - at, 1u << 18);
+
+		r = pread_full(frames, p, n, at);
+		if (!r)
+			r = pwrite_full(fd, p, n, packed->len + at);
+		sha256_update(&h, p, n);
+		at += n;
+	}
+	m->boot = (struct desc){ sha256_final(&h), packed->len + m->stats.frames };
+	return r ? warn_errno(r, "write the boot blob") : 0;
+}
+
+int accel_boot(struct accel_job *m, const struct trace *t)
+{
+	cleanup_buf struct buf packed = { 0 };
+	cleanup_fd int frames = scratch_file(), fd = frames < 0 ? -1 : scratch_file();
+	struct index *ix;
+	int r = fd < 0 ? -EIO : 0;
+
+	m->parts.frames.len = m->parts.runs.len = 0;
+	m->stats.frames = 0;
+	m->stats.trace = (struct trace_stats){ 0 };
+	if (!r && t)
+		r = make_frames(m, t, frames);
+	if (!r)
+		r = index_build(&m->parts, &ix);
 	if (r)
 		return r;
 	m->stats.nodes = index_nodes(ix);
@@ -204,8 +248,9 @@ static int make_boot(struct maker *m)
 	if (r)
 		return r;
 	m->index = (struct desc){ sha256_of(packed.data, packed.len), packed.len };
-	m->stats.boot = packed.len;
-	return put_bytes(m, packed.data, packed.len, &m->boot);
+	m->stats.index = packed.len;
+	r = join_boot(m, &packed, frames, fd);
+	return r ? r : put_fd(m, &m->boot, fd);
 }
 
 // ---- manifests ----
@@ -220,7 +265,20 @@ static void json_desc(struct buf *b, const char *key, const char *media_type, co
 	json_put_u64(b, "size", d->size);
 }
 
-static void json_boot(struct buf *b, const struct maker *m)
+// A copy of what a descriptor describes, in it, so that a reader need not ask for it (image-spec,
+// "data").
+static void json_data(struct buf *b, const void *p, size_t n, size_t max)
+{
+	cleanup_free char *text = NULL;
+
+	if (n > max)
+		return;
+	text = xmalloc(base64_len(n) + 1);
+	base64_encode(p, n, text);
+	json_put_strn(b, "data", text, base64_len(n));
+}
+
+static void json_boot(struct buf *b, const struct accel_job *m)
 {
 	char s[DIGEST_STR_LEN], size[24];
 
@@ -238,37 +296,38 @@ static struct desc original_desc(const struct image *img)
 	return (struct desc){ img->man.digest, img->man.len };
 }
 
-static int put_manifest(struct maker *m)
+static int put_manifest(struct accel_job *m)
 {
-	cleanup_buf struct buf b = { 0 };
 	struct desc original = original_desc(m->img);
+	struct buf *b = &m->manifest;
 
-	json_open(&b, NULL, '{');
-	json_put_u64(&b, "schemaVersion", 2);
-	json_put_str(&b, "mediaType", MT_OCI_MANIFEST);
-	json_put_str(&b, "artifactType", MT_FCPULL_IMAGE);
-	json_desc(&b, "config", MT_OCI_CONFIG, &m->img->config_desc);
-	json_close(&b, '}');
-	json_open(&b, "layers", '[');
-	json_boot(&b, m);
+	b->len = 0;
+	json_open(b, NULL, '{');
+	json_put_u64(b, "schemaVersion", 2);
+	json_put_str(b, "mediaType", MT_OCI_MANIFEST);
+	json_put_str(b, "artifactType", MT_FCPULL_IMAGE);
+	json_desc(b, "config", MT_OCI_CONFIG, &m->img->config_desc);
+	json_data(b, m->img->config_json, m->img->config_len, FMT_INLINE_MAX);
+	json_close(b, '}');
+	json_open(b, "layers", '[');
+	json_boot(b, m);
 	for (uint32_t i = 0; i < m->n_data; i++) {
-		json_desc(&b, NULL, MT_FCPULL_DATA, &m->data[i]);
-		json_close(&b, '}');
+		json_desc(b, NULL, MT_FCPULL_DATA, &m->data[i]);
+		json_close(b, '}');
 	}
-	json_close(&b, ']');
-	json_desc(&b, "subject", m->img->man.media_type, &original);
-	json_close(&b, '}');
-	json_close(&b, '}');
-	m->manifest = sha256_of(b.data, b.len);
-	m->manifest_len = b.len;
-	return repo_put_manifest(m->dst, NULL, MT_OCI_MANIFEST, b.data, b.len);
+	json_close(b, ']');
+	json_desc(b, "subject", m->img->man.media_type, &original);
+	json_data(b, m->img->man.bytes, m->img->man.len, FMT_INLINE_MAX);
+	json_close(b, '}');
+	json_close(b, '}');
+	return repo_put_manifest(m->dst, NULL, MT_OCI_MANIFEST, b->data, b->len);
 }
 
 // Our entry: a platform that nobody has keeps other clients from choosing it (as build attestations
 // do).
-static void json_our_entry(struct buf *b, const struct maker *m)
+static void json_our_entry(struct buf *b, const struct accel_job *m)
 {
-	struct desc d = { m->manifest, m->manifest_len };
+	struct desc d = { sha256_of(m->manifest.data, m->manifest.len), m->manifest.len };
 	char s[DIGEST_STR_LEN];
 
 	json_desc(b, NULL, MT_OCI_MANIFEST, &d);
@@ -280,6 +339,7 @@ static void json_our_entry(struct buf *b, const struct maker *m)
 	json_open(b, "annotations", '{');
 	json_put_str(b, ANN_ORIGINAL, digest_str(&m->img->man.digest, s));
 	json_close(b, '}');
+	json_data(b, m->manifest.data, m->manifest.len, FMT_INLINE_MANIFEST_MAX);
 	json_close(b, '}');
 }
 
@@ -335,7 +395,7 @@ static int json_kept_entries(struct buf *b, yyjson_val *manifests, const char *o
 }
 
 // The index that was there, with our entry: all members are kept as they are.
-static int json_extend_index(struct buf *b, const struct maker *m, yyjson_val *root)
+static int json_extend_index(struct buf *b, const struct accel_job *m, yyjson_val *root)
 {
 	char original[DIGEST_STR_LEN];
 	yyjson_obj_iter it;
@@ -362,7 +422,7 @@ static int json_extend_index(struct buf *b, const struct maker *m, yyjson_val *r
 	return r;
 }
 
-static int make_index_json(struct buf *b, const struct maker *m)
+static int make_index_json(struct buf *b, const struct accel_job *m)
 {
 	cleanup_json yyjson_doc *doc = NULL;
 	const struct manifest *top = &m->img->top;
@@ -388,7 +448,7 @@ static int make_index_json(struct buf *b, const struct maker *m)
 // ---- delivery ----
 
 // A scratch copy of a blob of the original, for upload elsewhere.
-static int copy_blob(struct maker *m, const struct desc *d)
+static int copy_blob(struct accel_job *m, const struct desc *d)
 {
 	cleanup_fd int fd = -1;
 	cleanup_stream struct stream *s = NULL;
@@ -411,7 +471,7 @@ static int copy_blob(struct maker *m, const struct desc *d)
 	return r < 0 ? r : 0;
 }
 
-static int copy_original(struct maker *m)
+static int copy_original(struct accel_job *m)
 {
 	const struct image *img = m->img;
 	int r = copy_blob(m, &img->config_desc);
@@ -424,12 +484,12 @@ static int copy_original(struct maker *m)
 }
 
 // The tag may have moved while we worked: then our index would bring an old image back.
-static int still_there(struct maker *m)
+static int still_there(struct accel_job *m)
 {
 	struct manifest now = { 0 };
 	int r = repo_get_manifest(m->dst, m->conf->tag, &now);
 
-	if (!r && !digest_equal(&now.digest, &m->img->top.digest))
+	if (!r && !digest_equal(&now.digest, m->is_delivered ? &m->delivered : &m->img->top.digest))
 		r = warn_errno(-ECANCELED,
 			"%s: %s was moved to another image during the conversion; run it again",
 			m->dst->name, m->conf->tag ? m->conf->tag : "it");
@@ -440,47 +500,66 @@ static int still_there(struct maker *m)
 	return r;
 }
 
-static int deliver(struct maker *m, struct digest *ret)
+int accel_deliver(struct accel_job *m, struct digest *ret)
 {
 	cleanup_buf struct buf b = { 0 };
 	// a single manifest under a tag of the same place must be kept by digest when the tag
 	// becomes an index
-	int r = m->conf->same_place ? 0 : copy_original(m);
+	int r = m->conf->same_place || m->is_delivered ? 0 : copy_original(m);
 
 	if (!r)
 		r = put_manifest(m);
 	if (!r)
 		r = make_index_json(&b, m);
-	if (!r && m->conf->same_place)
+	if (!r && (m->conf->same_place || m->is_delivered))
 		r = still_there(m);
 	if (!r)
 		r = repo_put_manifest(
 			m->dst, m->conf->tag ? m->conf->tag : "", MT_OCI_INDEX, b.data, b.len);
-	if (!r)
-		*ret = sha256_of(b.data, b.len);
-	return r;
+	if (r)
+		return r;
+	m->is_delivered = true;
+	*ret = m->delivered = sha256_of(b.data, b.len);
+	return 0;
 }
 
-int accel_make(struct image *img, struct repo *dst, const struct accel_conf *conf,
-	struct digest *ret, struct accel_stats *ret_stats)
-{
-	struct maker m = { .img = img, .dst = dst, .conf = conf };
-	int r;
+// ---- the whole ----
 
-	m.parts = (struct index_parts){ .original = img->man.digest,
+int accel_layers(
+	struct image *img, struct repo *dst, const struct accel_conf *conf, struct accel_job **ret)
+{
+	struct accel_job *m = xcalloc(1, sizeof *m);
+
+	*m = (struct accel_job){ .img = img, .dst = dst, .conf = conf };
+	m->parts = (struct index_parts){ .original = img->man.digest,
 		.config = img->config_desc.digest,
 		.n_spaces = img->n_layers };
-	m.parts.tree = tree_new();
-	m.parts.spaces = xcalloc(img->n_layers, sizeof *m.parts.spaces);
-	m.data = xcalloc(img->n_layers, sizeof *m.data);
-	m.stats.original = image_layers_size(img);
-	r = make_layers(&m);
-	if (!r)
-		r = make_boot(&m);
-	if (!r)
-		r = deliver(&m, ret);
-	index_parts_fini(&m.parts);
-	free(m.data);
-	*ret_stats = m.stats;
-	return r;
+	m->parts.tree = tree_new();
+	m->parts.spaces = xcalloc(img->n_layers, sizeof *m->parts.spaces);
+	m->data = xcalloc(img->n_layers, sizeof *m->data);
+	m->kept = xcalloc(img->n_layers, sizeof *m->kept);
+	for (uint32_t i = 0; i < img->n_layers; i++)
+		m->kept[i] = -1;
+	m->stats.original = image_layers_size(img);
+	*ret = m;
+	return make_layers(m);
+}
+
+const struct accel_stats *accel_stats(const struct accel_job *j)
+{
+	return &j->stats;
+}
+
+void accel_free(struct accel_job *m)
+{
+	if (!m)
+		return;
+	for (uint32_t i = 0; i < m->img->n_layers; i++)
+		if (m->kept[i] >= 0)
+			close(m->kept[i]);
+	index_parts_fini(&m->parts);
+	buf_fini(&m->manifest);
+	free(m->data);
+	free(m->kept);
+	free(m);
 }

@@ -5,6 +5,7 @@
 
 #include "image.h"
 #include "pack.h"
+#include "trace.h"
 
 struct accel_conf {
 	struct pack_conf pack;
@@ -12,22 +13,34 @@ struct accel_conf {
 		mount_from; // repository of the same registry that has the original's blobs, or NULL
 	bool same_place;    // the result goes where the original is: its blobs are there already
 	const char *tag;    // that the index gets; NULL: the only image of a layout
+	bool keep_data;	    // a trace will be given to accel_boot
 };
 
 struct accel_stats {
 	uint64_t original; // bytes of the layers as published
 	uint64_t decoded;  // bytes of the data spaces
 	uint64_t data;	   // bytes of the data blobs
-	uint64_t boot;	   // bytes of the boot blob
-	uint64_t shared;   // file bytes that were not stored again
+	uint64_t index;	   // bytes of the packed index
+	uint64_t frames;   // bytes of the boot frames
+	struct trace_stats trace;
+	uint64_t shared; // file bytes that were not stored again
 	uint32_t nodes, chunks;
 };
 
-// Converts img (its repo is read) into dst: data blobs, boot blob, manifest, and an index under
-// conf->tag that lists the original first. *ret = digest of that index. Deterministic in everything
-// but conf->pack's codec, level and chunk size. -errno logged; what has been uploaded by then is
-// unreferenced and the tag is untouched.
-int accel_make(struct image *img, struct repo *dst, const struct accel_conf *conf,
-	struct digest *ret, struct accel_stats *ret_stats) must_check;
+// A conversion has three steps. It is deterministic in everything but conf->pack's codec, level and
+// chunk size, and the trace. -errno logged; what has been uploaded by then is unreferenced and the
+// tag is untouched.
+struct accel_job;
+// Reads img's layers (its repo is read), makes the data blobs and uploads them to dst. Borrows all.
+// *ret is to be freed in any case.
+int accel_layers(struct image *img, struct repo *dst, const struct accel_conf *conf,
+	struct accel_job **ret) must_check;
+// Makes the boot blob and uploads it. t: merged, or NULL: an index only. May be called again.
+int accel_boot(struct accel_job *j, const struct trace *t) must_check;
+// Uploads the manifest, and an index under conf->tag that lists the original first. *ret = digest
+// of that index. May be called again after accel_boot.
+int accel_deliver(struct accel_job *j, struct digest *ret) must_check;
+const struct accel_stats *accel_stats(const struct accel_job *j);
+void accel_free(struct accel_job *j);
 
 #endif

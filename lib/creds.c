@@ -1,6 +1,7 @@
 // creds.c - credentials for a registry: command line, and the files of docker and podman
 // SPDX-License-Identifier: Apache-2.0
 #include "creds.h"
+#include "base64.h"
 #include "json.h"
 #include "log.h"
 
@@ -22,56 +23,27 @@ void creds_fini(struct creds *c)
 	*c = (struct creds){ 0 };
 }
 
-// ---- base64 (RFC 4648 section 4) ----
-
-static const char b64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-static void b64_encode(const uint8_t *p, size_t n, char *out)
+// The text that s is base64 of; NULL when it is not base64 or has a NUL in it. secret_free it.
+static char *decode_text(const char *s)
 {
-	for (size_t i = 0; i < n; i += 3) {
-		uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) |
-			(i + 2 < n ? p[i + 2] : 0);
-
-		*out++ = b64_digits[v >> 18];
-		*out++ = b64_digits[v >> 12 & 63];
-		*out++ = i + 1 < n ? b64_digits[v >> 6 & 63] : '=';
-		*out++ = i + 2 < n ? b64_digits[v & 63] : '=';
-	}
-	*out = 0;
-}
-
-// NULL when it is not base64 or has a NUL in it. secret_free it.
-static char *b64_decode(const char *s)
-{
-	size_t n = strlen(s), o = 0;
+	size_t n = strlen(s);
 	cleanup_secret char *out = xcalloc(1, n / 4 * 3 + 4);
-	uint32_t bits = 0;
+	ssize_t len;
 
-	while (n > 0 && (s[n - 1] == '=' || s[n - 1] == '\n'))
+	while (n > 0 && s[n - 1] == '\n')
 		n--;
-	for (size_t i = 0; i < n; i++) {
-		const char *at = strchr(b64_digits, s[i]);
-
-		if (!at || !s[i])
-			return NULL;
-		bits = bits << 6 | (uint32_t)(at - b64_digits);
-		if (i % 4 == 0)
-			continue;
-		out[o] = (char)(bits >> (6 - i % 4 * 2) & 0xff);
-		if (!out[o++])
-			return NULL;
-	}
-	return n % 4 == 1 ? NULL : steal(&out);
+	len = base64_decode(s, n, out);
+	return len < 0 || memchr(out, 0, (size_t)len) ? NULL : steal(&out);
 }
 
 char *creds_basic(const struct creds *c)
 {
 	cleanup_secret char *pair = xasprintf("%s:%s", c->user, c->password);
 	size_t n = strlen(pair);
-	char *out = xmalloc(6 + (n + 2) / 3 * 4 + 1);
+	char *out = xmalloc(6 + base64_len(n) + 1);
 
 	memcpy(out, "Basic ", 6);
-	b64_encode((const uint8_t *)pair, n, out + 6);
+	base64_encode(pair, n, out + 6);
 	return out;
 }
 
@@ -133,7 +105,7 @@ static int take_entry(yyjson_val *entry, struct creds *c)
 	if (token && *token && strlen(token) <= CREDS_FIELD_MAX)
 		c->identity_token = xstrdup(token);
 	if (auth && *auth) {
-		cleanup_secret char *pair = b64_decode(auth);
+		cleanup_secret char *pair = decode_text(auth);
 
 		r = pair ? take_pair(pair, c) : -EBADMSG;
 	} else if (user && *user && password) {

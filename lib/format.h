@@ -33,6 +33,10 @@
 #define FMT_FRAME_BLOCKS_MAX 256u // 1 MiB
 #define FMT_DEPTH_MAX 1024u	  // of directories
 
+// ---- what `convert` puts into descriptors (section 1); a reader takes any ----
+#define FMT_INLINE_MAX (32u << 10)	    // bytes of a config, of an original's manifest
+#define FMT_INLINE_MANIFEST_MAX (96u << 10) // of an accelerated manifest
+
 // ---- packed index section = prefix, then one zstd frame ----
 struct fmt_packed {
 	uint8_t magic[8];   // FMT_PACKED_MAGIC

@@ -133,25 +133,24 @@ void pack_as_is(struct pack *p, uint32_t blocks)
 
 // ---- codecs ----
 
-static size_t packed_bound(const struct pack_conf *c)
+size_t chunk_bound(size_t n)
 {
-	size_t plain = (size_t)c->chunk_blocks << BLOCK_SHIFT;
-
-	return MAX((size_t)LZ4_compressBound((int)plain), ZSTD_compressBound(plain));
+	return MAX((size_t)LZ4_compressBound((int)n), ZSTD_compressBound(n));
 }
 
-// Compressed length, or 0 when the plain bytes are not longer.
-static size_t compress(const struct pack_conf *c, ZSTD_CCtx *z, const uint8_t *in, size_t n,
-	uint8_t *out, size_t cap)
+static size_t packed_bound(const struct pack_conf *c)
 {
-	size_t r;
+	return chunk_bound((size_t)c->chunk_blocks << BLOCK_SHIFT);
+}
+
+size_t chunk_encode(const struct pack_conf *c, ZSTD_CCtx *z, const void *in, size_t n, void *out)
+{
+	size_t cap = chunk_bound(n), r;
 
 	switch (c->codec) {
 	case CODEC_LZ4:
-		r = (size_t)(c->level ? LZ4_compress_HC((const char *)in, (char *)out, (int)n,
-						(int)cap, c->level)
-				      : LZ4_compress_default(
-						(const char *)in, (char *)out, (int)n, (int)cap));
+		r = (size_t)(c->level ? LZ4_compress_HC(in, out, (int)n, (int)cap, c->level)
+				      : LZ4_compress_default(in, out, (int)n, (int)cap));
 		break;
 	case CODEC_ZSTD:
 		r = ZSTD_compressCCtx(z, out, cap, in, n, c->level);
@@ -265,7 +264,7 @@ static int make_chunk(struct pack *p, const struct plan *pl, ZSTD_CCtx *z, struc
 	memcpy(s->chunk.sha, sha.b, sizeof s->chunk.sha);
 	if (!p->compress)
 		return 0;
-	n = compress(&p->conf, z, s->plain, plain, s->packed, packed_bound(&p->conf));
+	n = chunk_encode(&p->conf, z, s->plain, plain, s->packed);
 	s->chunk.codec = (uint8_t)(n ? p->conf.codec : CODEC_STORED);
 	s->chunk.clen = (uint32_t)(n ? n : plain);
 	s->out = n ? s->packed : s->plain;

@@ -36,6 +36,12 @@ uint32_t pack_blocks(const struct pack *p);
 const struct fmt_chunk *pack_chunks(const struct pack *p, uint32_t *ret_n);
 void pack_blob(const struct pack *p, struct digest *ret_digest, uint64_t *ret_size);
 
+// One chunk's or frame's stored form. z is a ZSTD_CCtx; out has room for chunk_bound(n) bytes.
+// Returns its length, or 0: the plain bytes are to be stored. n <= 4 MiB.
+struct ZSTD_CCtx_s;
+size_t chunk_encode(const struct pack_conf *conf, struct ZSTD_CCtx_s *z, const void *in, size_t n,
+	void *out) must_check;
+size_t chunk_bound(size_t n);
 // One chunk's plain bytes from its stored form: exactly `plain` bytes, or -EBADMSG (silent).
 // CODEC_ZERO takes no input.
 int chunk_decode(enum codec codec, const void *in, size_t clen, void *out, size_t plain) must_check;

@@ -7,6 +7,8 @@
 // bytes.
 #include "tarpax.h"
 
+#include "base64.h"
+
 typedef const char *set_fn(struct pax *p, const char *v, size_t n);
 
 static struct pax_text add_text(struct pax *p, const char *s, size_t n)
@@ -225,37 +227,15 @@ static bool decode_percent(const char *s, size_t n, struct buf *out)
 	return true;
 }
 
-static int base64_value(char c)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-// RFC 4648 section 4; libarchive writes no padding.
+// libarchive writes no padding.
 static bool decode_base64(const char *s, size_t n, struct buf *out)
 {
-	uint32_t bits = 0;
-	unsigned have = 0;
+	ssize_t len;
 
-	while (n && s[n - 1] == '=')
-		n--;
-	for (size_t i = 0; i < n; i++) {
-		int v = base64_value(s[i]);
-
-		if (v < 0)
-			return false;
-		bits = bits << 6 | (uint32_t)v;
-		have += 6;
-		if (have >= 8) {
-			uint8_t byte = (uint8_t)(bits >> (have -= 8));
-
-			buf_add(out, &byte, 1);
-		}
-	}
-	return have < 6;
+	buf_reserve(out, n / 4 * 3 + 3);
+	len = base64_decode(s, n, out->data);
+	out->len = len > 0 ? (size_t)len : 0;
+	return len >= 0;
 }
 
 static const char *add_encoded_xattr(

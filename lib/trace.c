@@ -139,13 +139,16 @@ static const char *parse_line(struct trace *t, struct line *l)
 int trace_parse(struct trace *t, const char *p, size_t n, const char *name)
 {
 	size_t entries = t->n, paths = t->paths.len;
-	const char *end = p + n, *wrong = NULL;
+	const char *end, *wrong = NULL;
 	unsigned line = 0;
 
+	if (!n)
+		return 0;
 	if (n > TRACE_TEXT_MAX)
 		return warn_errno(-EBADMSG, "trace %s is longer than 64 MiB", name);
 	if (n > UINT32_MAX - paths) // each path is shorter than its line
 		return warn_errno(-EBADMSG, "trace %s: all traces together are too long", name);
+	end = p + n;
 	while (p < end && !wrong) {
 		const char *nl = memchr(p, '\n', (size_t)(end - p));
 		struct line l = { p, nl ? nl : end };
