@@ -59,13 +59,19 @@ pkgs() {
 	$B rm "$c" >/dev/null
 }
 
-# app PARENT NAME [ENTRYPOINT...] : the app layer, apps/NAME copied to /app
+# app PARENT NAME [ENTRYPOINT...] : the app layer, apps/NAME copied to /app; apps/NAME/links has "TARGET LINK" lines, for not
+# every way of a checkout keeps links
 app() {
 	local parent=$1 name=$2; shift 2
-	local ep="" a
+	local ep="" a target link
 	for a in "$@"; do ep="$ep,\"$a\""; done
 	local c; c=$($B from --pull-never "localhost/$parent")
-	$B copy "$c" "$HERE/apps/$name" /app >/dev/null
+	rm -rf "$WORK/app"; cp -a "$HERE/apps/$name" "$WORK/app"
+	if [ -e "$WORK/app/links" ]; then
+		while read -r target link; do ln -sfn "$target" "$WORK/app/$link"; done <"$WORK/app/links"
+		rm "$WORK/app/links"
+	fi
+	$B copy "$c" "$WORK/app" /app >/dev/null
 	$B config --workingdir /app --entrypoint "[${ep#,}]" --cmd "" "$c"
 	$B commit --quiet "$c" "localhost/$name" >/dev/null
 	$B rm "$c" >/dev/null
