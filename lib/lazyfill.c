@@ -22,6 +22,7 @@
 #define QUIET_NONE_MS 10000    // after the mount, without one
 #define BULK_BYTES (64u << 20) // wanted by readers, and ...
 #define BULK_PART 8	       // ... this part of the image: it is being read whole
+#define MISSES 32	       // requests for readers: what the start reads was not foreseen
 #define AGAIN_MS 15000	       // after a failure
 #define QUEUED_BYTES (8u << 20)
 
@@ -221,20 +222,33 @@ static void begin_round(struct lazy *lz)
 	b->failed = 0;
 }
 
+static void say_started(struct lazy *lz)
+{
+	struct background *b = lz->background;
+
+	if (b->started_said)
+		return;
+	b->started_said = true;
+	pthread_mutex_lock(&lz->hook_lock);
+	if (lz->hooks.started)
+		lz->hooks.started(lz->hooks.arg);
+	pthread_mutex_unlock(&lz->hook_lock);
+}
+
 static void *fill_in_background(void *arg)
 {
 	struct lazy *lz = arg;
 	struct background *b = lz->background;
 	bool more;
 
-	while (!lz->stop && !start_is_over(lz))
+	while (!lz->stop && !start_is_over(lz)) {
+		if (lz->stats.demand_requests > MISSES)
+			say_started(lz);
 		nap();
+	}
 	if (lz->stop)
 		return NULL;
-	pthread_mutex_lock(&lz->hook_lock);
-	if (lz->hooks.started)
-		lz->hooks.started(lz->hooks.arg);
-	pthread_mutex_unlock(&lz->hook_lock);
+	say_started(lz);
 	if (lz->hooks.fill == LAZY_FILL_OFF || !lz->conf.repo)
 		return NULL;
 	debug("%s: the background fill begins", lz->conf.repo->name);
