@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image.h"
 
-#include <sys/utsname.h>
-
+#include "desc.h"
 #include "format.h"
 #include "json.h"
 #include "log.h"
@@ -13,127 +12,12 @@
 #define ARGS_MAX \
 	(128u << 10) // bytes of arguments and environment together (reliability.md section 2A)
 
-// ---- platforms ----
-
-// One part of "os/arch/variant": *s is left behind it.
-static bool take_part(const char **s, char out[static 32])
-{
-	size_t n = strspn(*s, "abcdefghijklmnopqrstuvwxyz0123456789_.");
-
-	if (!n || n > 31 || **s == '.')
-		return false;
-	memcpy(out, *s, n);
-	out[n] = 0;
-	*s += n;
-	return true;
-}
-
-int platform_parse(const char *s, struct platform *ret)
-{
-	struct platform p = { "linux", "", "" };
-
-	if (!s) {
-		struct utsname u;
-		static const char *const names[][3] = { { "x86_64", "amd64", "" },
-			{ "aarch64", "arm64", "" }, { "armv7l", "arm", "v7" },
-			{ "armv6l", "arm", "v6" }, { "i686", "386", "" },
-			{ "ppc64le", "ppc64le", "" }, { "s390x", "s390x", "" },
-			{ "riscv64", "riscv64", "" } };
-
-		uname(&u);
-		snprintf(p.arch, sizeof p.arch, "%.31s", u.machine);
-		for (size_t i = 0; i < ARRAY_LEN(names); i++)
-			if (!strcmp(u.machine, names[i][0])) {
-				snprintf(p.arch, sizeof p.arch, "%s", names[i][1]);
-				snprintf(p.variant, sizeof p.variant, "%s", names[i][2]);
-			}
-	} else {
-		const char *at = s;
-		bool good = !strchr(s, '/') || (take_part(&at, p.os) && *at++ == '/');
-
-		good = good && take_part(&at, p.arch) &&
-			(!*at || (*at++ == '/' && take_part(&at, p.variant))) && !*at;
-		if (!good)
-			return warn_errno(
-				-EINVAL, "platform %s is not OS/ARCH[/VARIANT]", log_quote(s));
-	}
-	if (!strcmp(p.arch, "x86_64"))
-		snprintf(p.arch, sizeof p.arch, "amd64");
-	if (!strcmp(p.arch, "aarch64"))
-		snprintf(p.arch, sizeof p.arch, "arm64");
-	if (!strcmp(p.arch, "arm64") &&
-		!strcmp(p.variant, "v8")) // the same thing (image-spec, "Platform Variants")
-		p.variant[0] = 0;
-	*ret = p;
-	return 0;
-}
-
-const char *platform_str(const struct platform *p, char out[static 100])
-{
-	snprintf(out, 100, "%s/%s%s%s", p->os, p->arch, *p->variant ? "/" : "", p->variant);
-	return out;
-}
-
-// A wanted platform without variant takes any.
-static bool platform_fits(const struct platform *want, const struct platform *is)
-{
-	return !strcmp(want->os, is->os) && !strcmp(want->arch, is->arch) &&
-		(!*want->variant || !*is->variant || !strcmp(want->variant, is->variant));
-}
-
-static void platform_read(yyjson_val *v, struct platform *ret)
-{
-	const char *os = json_str(v, "os"), *arch = json_str(v, "architecture"),
-		   *variant = json_str(v, "variant");
-
-	snprintf(ret->os, sizeof ret->os, "%s", os ? os : "");
-	snprintf(ret->arch, sizeof ret->arch, "%s", arch ? arch : "");
-	snprintf(ret->variant, sizeof ret->variant, "%s", variant ? variant : "");
-	if (!strcmp(ret->arch, "arm64") && !strcmp(ret->variant, "v8"))
-		ret->variant[0] = 0;
-}
-
-// ---- descriptors ----
+// ---- the original's manifest and config ----
 
 bool media_type_is_index(const char *t)
 {
 	return !strcmp(t, MT_OCI_INDEX) || !strcmp(t, MT_DOCKER_LIST);
 }
-
-static int read_digest(yyjson_val *v, const char *key, const char *where, struct digest *ret)
-{
-	const char *s = json_str(v, key);
-	int r = s ? digest_parse(s, ret) : -EINVAL;
-
-	if (r == -ENOTSUP)
-		return warn_errno(-EBADMSG,
-			"%s: digest %s is of an algorithm that fcpull does not know; sha256 is",
-			where, log_quote(s));
-	return r ? warn_errno(-EBADMSG, "%s: %s is not a digest", where,
-			   s ? log_quote(s) : "a missing value")
-		 : 0;
-}
-
-static int read_desc(
-	yyjson_val *v, const char *where, struct desc *ret, char media_type[static 128])
-{
-	const char *type = json_str(v, "mediaType");
-	uint64_t size;
-	int r = read_digest(v, "digest", where, &ret->digest);
-
-	if (r)
-		return r;
-	if (json_u64(v, "size", &size) || size > INT64_MAX)
-		return warn_errno(-EBADMSG, "%s: a descriptor without a proper size", where);
-	if (type && strlen(type) > 127)
-		return warn_errno(
-			-EBADMSG, "%s: media type %s is too long", where, log_quote(type));
-	ret->size = size;
-	snprintf(media_type, 128, "%s", type ? type : "");
-	return 0;
-}
-
-// ---- the original's manifest and config ----
 
 static bool media_type_is_manifest(const char *t)
 {
@@ -154,7 +38,7 @@ static int read_layers(struct image *img, yyjson_val *root)
 	while ((v = yyjson_arr_iter_next(&it))) {
 		struct image_layer *l = &img->layers[img->n_layers++];
 
-		r = read_desc(v, img->repo->name, &l->desc, l->media_type);
+		r = desc_read(v, img->repo->name, &l->desc, l->media_type);
 		if (r)
 			return r;
 		if (strstr(l->media_type, "foreign") || strstr(l->media_type, "nondistributable"))
@@ -186,7 +70,7 @@ static int read_manifest(struct image *img)
 			log_quote(img->man.media_type));
 	if (!json_obj(root, "config"))
 		return warn_errno(-EBADMSG, "%s: the manifest has no config", img->repo->name);
-	r = read_desc(json_obj(root, "config"), img->repo->name, &img->config_desc, type);
+	r = desc_read(json_obj(root, "config"), img->repo->name, &img->config_desc, type);
 	return r ? r : read_layers(img, root);
 }
 
@@ -281,12 +165,16 @@ static int read_settings(struct image *img, yyjson_val *root)
 	return r;
 }
 
-static int read_config(struct image *img)
+// copy: the config, taken over, or NULL: it is fetched.
+static int read_config(struct image *img, char *copy)
 {
 	cleanup_json yyjson_doc *doc = NULL;
 	yyjson_val *root;
-	int r = repo_read_blob(img->repo, &img->config_desc, CONFIG_MAX, &img->config_json);
+	int r = 0;
 
+	img->config_json = copy;
+	if (!copy)
+		r = repo_read_blob(img->repo, &img->config_desc, CONFIG_MAX, &img->config_json);
 	if (r)
 		return r;
 	img->config_len = img->config_desc.size;
@@ -315,14 +203,14 @@ static int read_boot(const char *where, yyjson_val *v, struct accel *a)
 	yyjson_val *ann = json_obj(v, "annotations");
 	const char *size = json_str(ann, ANN_INDEX_SIZE);
 	char type[128], *end;
-	int r = read_desc(v, where, &a->boot, type);
+	int r = desc_read(v, where, &a->boot, type);
 
 	if (r)
 		return r;
 	if (strcmp(type, MT_FCPULL_BOOT))
 		return warn_errno(-EBADMSG,
 			"%s: accelerated manifest: the first layer is no boot blob", where);
-	r = read_digest(ann, ANN_INDEX_DIGEST, where, &a->index_digest);
+	r = desc_read_digest(ann, ANN_INDEX_DIGEST, where, &a->index_digest);
 	if (r)
 		return r;
 	a->index_size = size && *size >= '0' && *size <= '9' ? strtoull(size, &end, 10) : 0;
@@ -344,7 +232,7 @@ static int read_data(const char *where, yyjson_val *arr, struct accel *a)
 	while (!r && (v = yyjson_arr_iter_next(&it))) {
 		char type[128];
 
-		r = read_desc(v, where, &a->data[a->n_data++], type);
+		r = desc_read(v, where, &a->data[a->n_data++], type);
 		if (!r && strcmp(type, MT_FCPULL_DATA))
 			r = warn_errno(-EBADMSG, "%s: accelerated manifest: a layer of type %s",
 				where, log_quote(type));
@@ -352,13 +240,27 @@ static int read_data(const char *where, yyjson_val *arr, struct accel *a)
 	return r;
 }
 
-static int accel_parse(
-	const char *where, struct accel *a, struct digest *ret_subject, struct digest *ret_config)
+// An accelerated manifest that has been read, and what it says of its original.
+struct found {
+	struct accel *accel;		  // or NULL
+	struct desc subject, config;	  // the subject's size only with a copy
+	char *subject_copy, *config_copy; // inline, or NULL
+};
+
+static void found_fini(struct found *f)
+{
+	accel_free(f->accel);
+	free(f->subject_copy);
+	free(f->config_copy);
+	*f = (struct found){ 0 };
+}
+
+static int accel_parse(const char *where, struct found *f)
 {
 	cleanup_json yyjson_doc *doc = NULL;
+	struct accel *a = f->accel;
 	yyjson_val *root, *layers;
 	const char *type;
-	struct desc d;
 	char mt[128];
 	int r = json_parse(a->man.bytes, a->man.len, where, &doc);
 
@@ -369,19 +271,23 @@ static int accel_parse(
 	if (!type || strcmp(type, MT_FCPULL_IMAGE))
 		return warn_errno(-EBADMSG,
 			"%s: accelerated manifest: artifactType is not " MT_FCPULL_IMAGE, where);
-	r = read_digest(json_obj(root, "subject"), "digest", where, ret_subject);
+	r = desc_read_digest(json_obj(root, "subject"), "digest", where, &f->subject.digest);
+	if (!r)
+		r = desc_read(json_obj(root, "config"), where, &f->config, mt);
 	if (r)
 		return r;
-	r = read_desc(json_obj(root, "config"), where, &d, mt);
-	if (r)
-		return r;
-	*ret_config = d.digest;
 	layers = json_arr(root, "layers");
 	if (!layers || !yyjson_arr_size(layers) || yyjson_arr_size(layers) > FMT_SPACES_MAX + 1)
 		return warn_errno(
 			-EBADMSG, "%s: accelerated manifest: no layers, or more than 512", where);
 	r = read_boot(where, yyjson_arr_get_first(layers), a);
-	return r ? r : read_data(where, layers, a);
+	if (!r)
+		r = read_data(where, layers, a);
+	if (r)
+		return r;
+	f->config_copy = desc_inline(json_obj(root, "config"), where);
+	f->subject_copy = desc_inline(json_obj(root, "subject"), where);
+	return f->subject_copy ? desc_read(json_obj(root, "subject"), where, &f->subject, mt) : 0;
 }
 
 // ---- indexes ----
@@ -391,6 +297,7 @@ struct entry {
 	uint64_t size;
 	char media_type[128];
 	struct platform platform;
+	char *copy; // inline, or NULL
 };
 
 const char *image_entry_original(yyjson_val *v)
@@ -428,26 +335,25 @@ static int find_entry(
 		platform_read(pv, &p);
 		if (pv && !platform_fits(want, &p))
 			continue;
-		r = read_desc(v, img->repo->name, &d, ret->media_type);
+		r = desc_read(v, img->repo->name, &d, ret->media_type);
 		if (r)
 			return r;
 		ret->platform = p;
 		ret->size = d.size;
 		digest_str(&d.digest, ret->digest);
+		ret->copy = desc_inline(v, img->repo->name);
 		return 0;
 	}
 	return 0;
 }
 
 // Our entry for this original. Two of them that differ are a contradiction: neither is used.
-static int find_accel(struct image *img, yyjson_val *root, struct entry *ret)
+static int find_accel(struct image *img, yyjson_val *root, const char *original, struct entry *ret)
 {
-	yyjson_val *arr = json_arr(root, "manifests"), *v;
-	char original[DIGEST_STR_LEN];
+	yyjson_val *arr = json_arr(root, "manifests"), *v, *first = NULL;
 	yyjson_arr_iter it;
 
 	*ret = (struct entry){ 0 };
-	digest_str(&img->man.digest, original);
 	yyjson_arr_iter_init(arr, &it);
 	while ((v = yyjson_arr_iter_next(&it))) {
 		const char *of = image_entry_original(v);
@@ -457,7 +363,7 @@ static int find_accel(struct image *img, yyjson_val *root, struct entry *ret)
 
 		if (!of || strcmp(of, original))
 			continue;
-		r = read_desc(v, img->repo->name, &d, ret->media_type);
+		r = desc_read(v, img->repo->name, &d, ret->media_type);
 		if (r)
 			return r;
 		digest_str(&d.digest, digest);
@@ -467,7 +373,9 @@ static int find_accel(struct image *img, yyjson_val *root, struct entry *ret)
 				img->repo->name);
 		memcpy(ret->digest, digest, sizeof digest);
 		ret->size = d.size;
+		first = first ? first : v;
 	}
+	ret->copy = desc_inline(first, img->repo->name);
 	return 0;
 }
 
@@ -496,11 +404,20 @@ static int get_manifest(struct repo *repo, const char *ref, struct manifest *ret
 	return r;
 }
 
-// The manifest that an entry of an index describes, as it describes it.
-static int get_described(struct repo *repo, const struct entry *e, struct manifest *ret)
+// The manifest that an entry of an index describes, as it describes it. copy: its bytes, taken
+// over, or NULL: it is fetched.
+static int get_described(struct repo *repo, const struct entry *e, char *copy, struct manifest *ret)
 {
-	int r = get_manifest(repo, e->digest, ret);
+	int r;
 
+	if (copy) {
+		*ret = (struct manifest){ .bytes = copy, .len = e->size };
+		ret->digest = sha256_of(copy, ret->len);
+		memcpy(ret->media_type, e->media_type, sizeof ret->media_type);
+		r = manifest_check(ret, repo->name);
+	} else {
+		r = get_manifest(repo, e->digest, ret);
+	}
 	if (r)
 		return r;
 	if (ret->len != e->size)
@@ -514,27 +431,61 @@ static int get_described(struct repo *repo, const struct entry *e, struct manife
 	return 0;
 }
 
-// Reads the accelerated manifest and proves that it belongs to img's original.
-static int accel_open(struct image *img, const struct entry *e)
+// Reads the accelerated manifest. f is as it was when that fails.
+static int accel_get(struct image *img, struct entry *e, struct found *f)
 {
-	struct accel *a = xcalloc(1, sizeof *a);
-	struct digest subject, config;
-	int r = get_described(img->repo, e, &a->man);
+	int r;
 
+	f->accel = xcalloc(1, sizeof *f->accel);
+	r = get_described(img->repo, e, steal(&e->copy), &f->accel->man);
 	if (!r)
-		r = accel_parse(img->repo->name, a, &subject, &config);
-	if (!r &&
-		(!digest_equal(&subject, &img->man.digest) ||
-			!digest_equal(&config, &img->config_desc.digest) ||
-			a->n_data > img->n_layers))
-		r = warn_errno(-EBADMSG, "%s: accelerated manifest %s was made from another image",
-			img->repo->name, e->digest);
-	if (r) {
-		accel_free(a);
-		return r;
-	}
-	img->accel = a;
+		r = accel_parse(img->repo->name, f);
+	if (r)
+		found_fini(f);
+	return r;
+}
+
+// Proves that it belongs to img's original, and gives it to img.
+static int accel_take(struct image *img, struct found *f)
+{
+	char s[DIGEST_STR_LEN];
+
+	if (!digest_equal(&f->subject.digest, &img->man.digest) ||
+		!digest_equal(&f->config.digest, &img->config_desc.digest) ||
+		f->accel->n_data > img->n_layers)
+		return warn_errno(-EBADMSG,
+			"%s: accelerated manifest %s was made from another image", img->repo->name,
+			digest_str(&f->accel->man.digest, s));
+	img->accel = steal(&f->accel);
 	return 0;
+}
+
+static bool same_desc(const struct desc *a, const struct desc *b)
+{
+	return digest_equal(&a->digest, &b->digest) && a->size == b->size;
+}
+
+// Reads the original's manifest, that e describes, and its config: out of the accelerated manifest
+// when that carries them.
+static int open_original(struct image *img, struct entry *e, struct found *f)
+{
+	char subject[DIGEST_STR_LEN];
+	int r;
+
+	digest_str(&f->subject.digest, subject);
+	if (!e->copy && f->subject.size == e->size && !strcmp(subject, e->digest))
+		e->copy = steal(&f->subject_copy);
+	r = get_described(img->repo, e, steal(&e->copy), &img->man);
+	if (r)
+		return r;
+	if (media_type_is_index(img->man.media_type))
+		return warn_errno(-EBADMSG, "%s: an index inside an index is not supported yet",
+			img->repo->name);
+	r = read_manifest(img);
+	if (r)
+		return r;
+	return read_config(
+		img, same_desc(&f->config, &img->config_desc) ? steal(&f->config_copy) : NULL);
 }
 
 static int no_platform(struct image *img, yyjson_val *root, const struct platform *want)
@@ -558,66 +509,94 @@ static int leave_accel(const struct image *img)
 static int open_index(struct image *img, const struct platform *want, enum image_want accel)
 {
 	cleanup_json yyjson_doc *doc = NULL;
-	struct entry e, ours;
+	struct entry e = { 0 }, ours = { 0 };
+	struct found f = { 0 };
 	int r = json_parse(img->top.bytes, img->top.len, img->repo->name, &doc);
 
 	if (!r)
 		r = find_entry(img, json_root(doc), want, &e);
+	if (!r && !*e.digest)
+		r = no_platform(img, json_root(doc), want);
 	if (r)
 		return r;
-	if (!*e.digest)
-		return no_platform(img, json_root(doc), want);
-	r = get_described(img->repo, &e, &img->man);
-	if (r)
-		return r;
-	if (media_type_is_index(img->man.media_type))
-		return warn_errno(-EBADMSG, "%s: an index inside an index is not supported yet",
-			img->repo->name);
+	if (accel != IMAGE_ORIGINAL) {
+		r = find_accel(img, json_root(doc), e.digest, &ours);
+		if (!r && *ours.digest)
+			r = accel_get(img, &ours, &f);
+		r = r && accel == IMAGE_ANY ? leave_accel(img) : r;
+	}
 	img->platform = e.platform;
-	r = read_manifest(img);
 	if (!r)
-		r = read_config(img);
-	if (r || accel == IMAGE_ORIGINAL)
-		return r;
-	r = find_accel(img, json_root(doc), &ours);
-	if (!r && *ours.digest)
-		r = accel_open(img, &ours);
-	return r && accel == IMAGE_ANY ? leave_accel(img) : r;
+		r = open_original(img, &e, &f);
+	if (!r && f.accel) {
+		r = accel_take(img, &f);
+		r = r && accel == IMAGE_ANY ? leave_accel(img) : r;
+	}
+	free(e.copy);
+	free(ours.copy);
+	found_fini(&f);
+	return r;
 }
 
-// A single manifest: the original, or an accelerated one, whose subject then is the original.
+static char *copy_bytes(const struct manifest *m)
+{
+	char *p = xmalloc(m->len + 1);
+
+	memcpy(p, m->bytes, m->len);
+	p[m->len] = 0;
+	return p;
+}
+
+// An accelerated manifest: its subject is the original.
+static int open_accelerated(struct image *img, yyjson_val *subject, enum image_want want)
+{
+	struct manifest *top = &img->top;
+	struct entry e = { 0 }, ours = { .size = top->len };
+	struct found f = { 0 };
+	struct desc d;
+	int r = desc_read(subject, img->repo->name, &d, e.media_type);
+
+	if (r)
+		return r;
+	e.size = d.size;
+	digest_str(&d.digest, e.digest);
+	digest_str(&top->digest, ours.digest);
+	if (want != IMAGE_ORIGINAL) {
+		ours.copy = copy_bytes(top);
+		r = accel_get(img, &ours, &f);
+		r = r && want == IMAGE_ANY ? leave_accel(img) : r;
+	}
+	if (!r)
+		r = open_original(img, &e, &f);
+	if (!r && f.accel) {
+		r = accel_take(img, &f);
+		r = r && want == IMAGE_ANY ? leave_accel(img) : r;
+	}
+	free(e.copy);
+	found_fini(&f);
+	return r;
+}
+
+// A single manifest: the original, or an accelerated one.
 static int open_single(struct image *img, enum image_want want)
 {
 	cleanup_json yyjson_doc *doc = NULL;
 	struct manifest *top = &img->top;
-	struct entry ours = { 0 };
-	const char *type, *subject;
+	yyjson_val *subject;
+	const char *type;
 	int r = json_parse(top->bytes, top->len, img->repo->name, &doc);
 
 	if (r)
 		return r;
 	type = json_str(json_root(doc), "artifactType");
-	subject = json_str(json_obj(json_root(doc), "subject"), "digest");
-	if (type && !strcmp(type, MT_FCPULL_IMAGE) && subject) {
-		r = get_manifest(img->repo, subject, &img->man);
-		if (!r)
-			r = read_manifest(img);
-		if (!r)
-			r = read_config(img);
-		if (r || want == IMAGE_ORIGINAL)
-			return r;
-		ours.size = top->len;
-		digest_str(&top->digest, ours.digest);
-		r = accel_open(img, &ours);
-		return r && want == IMAGE_ANY ? leave_accel(img) : r;
-	}
+	subject = json_obj(json_root(doc), "subject");
+	if (type && !strcmp(type, MT_FCPULL_IMAGE) && subject)
+		return open_accelerated(img, subject, want);
 	img->man = *top;
 	img->man.ref_name = NULL;
-	img->man.bytes = xmalloc(top->len + 1);
-	memcpy(img->man.bytes, top->bytes, top->len);
-	img->man.bytes[top->len] = 0;
+	img->man.bytes = copy_bytes(top);
 	r = read_manifest(img);
-	return r ? r : read_config(img);
+	return r ? r : read_config(img, NULL);
 }
 
 int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform,

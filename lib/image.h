@@ -5,14 +5,8 @@
 #define IMAGE_H
 
 #include "json.h"
+#include "platform.h"
 #include "repo.h"
-
-struct platform {
-	char os[32], arch[32], variant[32];
-};
-// "os/arch[/variant]" or "arch"; NULL = this machine's. -EINVAL logged.
-int platform_parse(const char *s, struct platform *ret) must_check;
-const char *platform_str(const struct platform *p, char out[static 100]);
 
 struct image_layer {
 	struct desc desc;

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "base64.h"
 #include "repo.h"
 
 struct mock_object {
@@ -19,6 +20,7 @@ struct mock {
 	struct repo repo;
 	struct mock_object *v;
 	size_t n, cap;
+	unsigned asked; // calls of get_manifest and open_blob
 	pthread_mutex_t lock;
 	pthread_cond_t turn;
 	// of read_range
@@ -45,6 +47,7 @@ static inline int mock_get_manifest(struct repo *r, const char *ref, struct mani
 	struct digest d;
 	int e;
 
+	m->asked++;
 	if (ref && !digest_parse(ref, &d))
 		o = mock_find(m, &d);
 	for (size_t i = 0; i < m->n && !o; i++)
@@ -69,6 +72,7 @@ static inline int mock_open_blob(
 {
 	struct mock_object *o = mock_find((struct mock *)r, &d->digest);
 
+	((struct mock *)r)->asked++;
 	if (!o)
 		return -ENOENT;
 	if (o->n != d->size)
@@ -164,10 +168,22 @@ static inline void mock_await(struct mock *m, unsigned n)
 }
 
 // ---- documents that name each other: "@N" (N = 1..7) in one becomes the digest of document N,
-// "#N" its size. Document 0 has the tag "t"; later ones are stored first. ----
+// "#N" its size, "~N" its bytes in base64. Document 0 has the tag "t"; later ones are stored first. ----
 #define MOCK_DOCS 8
 
-static inline void mock_expand(struct buf *out, const char *p, size_t n, const struct desc *known)
+static inline void mock_base64(struct buf *out, struct mock *m, const struct digest *d)
+{
+	struct mock_object *o = mock_find(m, d);
+
+	if (!o)
+		return;
+	buf_reserve(out, base64_len(o->n) + 1);
+	base64_encode(o->p, o->n, (char *)out->data + out->len);
+	out->len += base64_len(o->n);
+}
+
+static inline void mock_expand(
+	struct mock *m, struct buf *out, const char *p, size_t n, const struct desc *known)
 {
 	for (size_t i = 0; i < n; i++) {
 		unsigned d = i + 1 < n && p[i + 1] > '0' && p[i + 1] < '0' + MOCK_DOCS
@@ -179,9 +195,11 @@ static inline void mock_expand(struct buf *out, const char *p, size_t n, const s
 			buf_printf(out, "%s", digest_str(&known[d].digest, s));
 		else if (d && p[i] == '#')
 			buf_printf(out, "%llu", (unsigned long long)known[d].size);
+		else if (d && p[i] == '~')
+			mock_base64(out, m, &known[d].digest);
 		else
 			buf_add(out, p + i, 1);
-		i += d && (p[i] == '@' || p[i] == '#');
+		i += d && (p[i] == '@' || p[i] == '#' || p[i] == '~');
 	}
 }
 
@@ -194,7 +212,7 @@ static inline void mock_add_docs(
 		cleanup_buf struct buf b = { 0 };
 		struct mock_object *o;
 
-		mock_expand(&b, doc[n], len[n], known);
+		mock_expand(m, &b, doc[n], len[n], known);
 		o = mock_add(m, n ? NULL : "t", "", b.data ? b.data : (uint8_t *)"", b.len);
 		known[n] = (struct desc){ o->digest, o->n };
 	}

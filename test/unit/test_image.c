@@ -186,6 +186,111 @@ static void test_accelerated(void)
 	image_free(img);
 }
 
+// ---- inline copies ----
+
+#define ACCEL_INLINE(config, subject, config_data, subject_data)                              \
+	"{\"schemaVersion\":2,\"mediaType\":\"" M "\",\"artifactType\":\"" MT_FCPULL_IMAGE    \
+	"\",\"config\":{\"mediaType\":\"" C "\",\"digest\":\"@" config "\",\"size\":#" config \
+	",\"data\":" config_data "},\"layers\":[" BOOT "],\"subject\":{\"mediaType\":\"" M    \
+	"\",\"digest\":\"@" subject "\",\"size\":#" subject ",\"data\":" subject_data "}}"
+#define OURS_INLINE(n, original, data)                                                       \
+	"{\"mediaType\":\"" M "\",\"artifactType\":\"" MT_FCPULL_IMAGE "\",\"digest\":\"@" n \
+	"\",\"size\":#" n ",\"annotations\":{\"" ANN_ORIGINAL "\":\"@" original              \
+	"\"},\"data\":" data "}"
+#define AMD64 ENTRY("2", "linux", "amd64", "")
+
+// Opens, and says whether it took so many requests, with or without a warning.
+static bool took(int r, struct image **to, unsigned asked, bool warned)
+{
+	struct image *img = *to;
+	bool good = !r && img->accel && mock.asked == asked &&
+		(strstr(said_text, "inline copy") != NULL) == warned &&
+		img->config_len == strlen(img->config_json) && !strcmp(img->config.user, "1:2") &&
+		img->man.len == strlen(img->man.bytes);
+
+	if (!good)
+		printf("# r=%d, %u requests, said %s\n", r, mock.asked, said_text);
+	if (!r)
+		image_free(img);
+	return good;
+}
+#define TOOK(asked, warned, ...) \
+	took(OPEN(IMAGE_ACCELERATED, &img, __VA_ARGS__), &img, asked, warned)
+
+static void test_inline(void)
+{
+	static const char *const wrong[] = { "\"~4\"", "\"\"", "\"=\"", "\"A\"", "\"~3=\"",
+		"\"~3AAAA\"", "\" ~3\"", "\"\\u0000\"", "7", "null", "[\"~3\"]" };
+	struct image *img = NULL;
+
+	ok(TOOK(1, false, INDEX(AMD64 "," OURS_INLINE("1", "2", "\"~1\"")),
+		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG),
+		"all inline: one request");
+	ok(TOOK(2, false, INDEX(AMD64 "," OURS("1", "2")),
+		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG),
+		"the index's copy was dropped: two");
+	ok(TOOK(4, false, INDEX(AMD64 "," OURS("1", "2")), ACCEL("3", "2", BOOT), MANIFEST("3"),
+		   CONFIG),
+		"no copies: four");
+	ok(TOOK(1, false, ACCEL_INLINE("2", "1", "\"~2\"", "\"~1\""), MANIFEST("2"), CONFIG),
+		"an accelerated manifest by itself: one");
+	ok(TOOK(2, true, INDEX(AMD64 "," OURS_INLINE("1", "2", "\"~3\"")),
+		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG),
+		"a wrong one of the accelerated manifest is fetched");
+	ok(TOOK(2, true, INDEX(AMD64 "," OURS_INLINE("1", "2", "\"~1\"")),
+		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~4\""), MANIFEST("3"), CONFIG, "x"),
+		"a wrong one of the original's manifest");
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		cleanup_free char *accel =
+			xasprintf("{\"artifactType\":\"" MT_FCPULL_IMAGE
+				  "\",\"config\":{\"digest\":\"@3\",\"size\":#3,"
+				  "\"data\":%s},\"layers\":[" BOOT
+				  "],\"subject\":{\"digest\":\"@2\",\"size\":#2}}",
+				wrong[i]);
+		bool is_text = wrong[i][0] == '"' && !strstr(wrong[i], "u0000");
+
+		ok(TOOK(4, is_text, INDEX(AMD64 "," OURS("1", "2")), accel, MANIFEST("3"), CONFIG,
+			   "x"),
+			"a wrong one of the config: %s", wrong[i]);
+	}
+	ok(!OPEN(IMAGE_ORIGINAL, &img, INDEX(AMD64 "," OURS_INLINE("1", "2", "\"!\"")),
+		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG) &&
+			!*said_text && mock.asked == 3,
+		"not looked at for the original");
+	image_free(img);
+}
+
+// The right bytes under a wrong size: the copy must not pass for so many.
+static void test_inline_sizes(void)
+{
+	struct image *img;
+
+	ok(OPEN(IMAGE_ANY, &img,
+		   INDEX("{\"mediaType\":\"" M
+			 "\",\"digest\":\"@2\",\"size\":5000,\"platform\":{\"os\":"
+			 "\"linux\",\"architecture\":\"amd64\"}}," OURS_INLINE("1", "2", "\"~1\"")),
+		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG) == -EBADMSG &&
+			strstr(said_text, "but the index says 5000"),
+		"the index says another size of the original");
+	ok(OPEN(IMAGE_ANY, &img, INDEX(AMD64 "," OURS_INLINE("1", "2", "\"~1\"")),
+		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""),
+		   "{\"schemaVersion\":2,\"mediaType\":\"" M "\",\"config\":{\"mediaType\":\"" C
+		   "\",\"digest\":\"@3\",\"size\":5000},\"layers\":[" LAYER "]}",
+		   CONFIG) == -EBADMSG,
+		"the original says another size of its config");
+	ok(OPEN(IMAGE_ACCELERATED, &img,
+		   INDEX(AMD64 ",{\"mediaType\":\"" M
+			       "\",\"digest\":\"@1\",\"size\":5000,\"annotations\":{\"" ANN_ORIGINAL
+			       "\":\"@2\"},\"data\":\"~1\"}"),
+		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG) == -EBADMSG &&
+			strstr(said_text, "inline copy") &&
+			strstr(said_text, "but the index says 5000"),
+		"the index says another size of ours");
+	ok(OPEN(IMAGE_ACCELERATED, &img, INDEX(AMD64 "," OURS_INLINE("1", "2", "\"~1\"")), "{}",
+		   MANIFEST("3"), CONFIG) == -EBADMSG,
+		"a right copy of nonsense is refused as if it were fetched");
+}
+
 #define WITH(accel)                                                                               \
 	INDEX(ENTRY("2", "linux", "amd64", "") "," OURS("1", "2")), accel, MANIFEST("3"), CONFIG, \
 		"{" DIFFS "}"
@@ -353,7 +458,7 @@ static void test_manifests(void)
 		"{\"schemaVersion\":2,\"config\":" CFG ",\"layers\":[],\"manifests\":[]}", CONFIG);
 	REFUSED("schema 1", "schema 1", "{\"schemaVersion\":1,\"fsLayers\":[],\"history\":[]}");
 	REFUSED("not JSON", "", "x");
-	REFUSED("a subject that is an index", "not an image manifest", ACCEL("2", "1", BOOT),
+	REFUSED("a subject that is an index", "but the index says", ACCEL("2", "1", BOOT),
 		INDEX(""), CONFIG);
 	ok(OPEN(IMAGE_ANY, &img, MAN("{\"digest\":\"" D("7") "\",\"size\":3}", "[" LAYER "]")) ==
 			-ENOENT,
@@ -493,6 +598,8 @@ int main(void)
 	mock_init(&mock);
 	test_single();
 	test_accelerated();
+	test_inline();
+	test_inline_sizes();
 	test_broken();
 	test_platforms();
 	test_manifests();

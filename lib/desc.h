@@ -1,0 +1,19 @@
+// desc.h - descriptors (image-spec 1.1, "OCI Content Descriptors"), read
+// SPDX-License-Identifier: Apache-2.0
+#ifndef DESC_H
+#define DESC_H
+
+#include "json.h"
+#include "repo.h"
+
+// `where` is said in messages. -EBADMSG logged.
+int desc_read_digest(
+	yyjson_val *v, const char *key, const char *where, struct digest *ret) must_check;
+// media_type: "" when there is none.
+int desc_read(
+	yyjson_val *v, const char *where, struct desc *ret, char media_type[static 128]) must_check;
+// The bytes that a descriptor carries of what it describes (its size of them, and a NUL behind), or
+// NULL: there are none, or they are not what it describes, which is warned of. Caller frees.
+char *desc_inline(yyjson_val *v, const char *where) must_check;
+
+#endif
