@@ -558,6 +558,9 @@ int lazy_wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 			return -ENOMEM;
 		}
 		lz->state[chunk] = ST_FLIGHT;
+		debug("a reader wants space %u block %llu: chunk %u, %s", req->space,
+			(unsigned long long)(req->off >> BLOCK_SHIFT), chunk,
+			local ? "from the store" : "from the network");
 		pthread_cond_signal(&lz->work);
 		if (local)
 			pthread_cond_signal(&lz->near);
