@@ -20,6 +20,7 @@ static const struct applet *const applets[] = {
 	&applet_mount,
 	&applet_umount,
 	&applet_run,
+	&applet_explain,
 	&applet_status,
 	&applet_upgrade_mounts,
 };

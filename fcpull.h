@@ -11,6 +11,7 @@ extern const struct applet applet_convert, applet_inspect, applet_check; // conv
 extern const struct applet applet_pull;					 // fetch.c
 extern const struct applet applet_mount, applet_umount;			 // mount.c
 extern const struct applet applet_run;					 // run.c
+extern const struct applet applet_explain;				 // explain.c
 extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
 
 enum { EXIT_USAGE = 2 };
@@ -64,6 +65,9 @@ extern struct mount_opts mount_opts;
 		0, "original", NULL, "use the original, even if it is accelerated", opt_flag,      \
 			&image_opts.host.original, false                                           \
 	}
+
+// What a run has cost, to stderr. root: the image, still mounted, or -1.
+void explain_run(const struct host_image *h, int root);
 
 // What they say to serve_image(), after parsing. -EINVAL logged.
 int mount_serve_conf(struct serve_conf *ret) must_check;

@@ -15,7 +15,7 @@
 static struct opt_list run_env, run_volumes;
 static const char *run_workdir, *run_user, *run_entrypoint, *run_net = "none", *run_name,
 							    *run_hostname, *run_upper;
-static bool run_interactive, run_tty, run_read_only, run_rm;
+static bool run_interactive, run_tty, run_read_only, run_rm, run_explain;
 static uint64_t run_upper_size;
 
 static const struct opt run_opts[] = {
@@ -40,6 +40,8 @@ static const struct opt run_opts[] = {
 		false },
 	{ 0, "hostname", "NAME", "host name", opt_str, &run_hostname, false },
 	{ 0, "rm", NULL, "accepted: nothing is left behind in any case", opt_flag, &run_rm, false },
+	{ 0, "explain", NULL, "say afterwards what the start has cost, and why", opt_flag,
+		&run_explain, false },
 	MOUNT_OPT_ROWS,
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -246,6 +248,8 @@ static int run_box(const struct host_image *h, char **args, const struct box_bin
 	if (lower < 0)
 		return warn_errno(-errno, "open the mounted image"), RUN_FAILED;
 	code = box_run(&b);
+	if (run_explain)
+		explain_run(h, lower);
 	close(steal_fd(&lower));
 	if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW))
 		warn_errno(-errno, "unmount the image");

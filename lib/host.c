@@ -338,6 +338,7 @@ static struct host_image *host_new(void)
 {
 	struct host_image *h = xcalloc(1, sizeof *h);
 
+	h->begun = now_ns();
 	h->boot_fd = -1;
 	h->boot_first = UINT32_MAX;
 	return h;
@@ -426,7 +427,8 @@ int host_start(struct host_image *h)
 		.store = h->store,
 		.repo = accel ? h->repo : NULL,
 		.data = h->data,
-		.deadline_ns = h->deadline_ns };
+		.deadline_ns = h->deadline_ns,
+		.stats = h->stats };
 
 	info("%s: the %s form is used", h->name, h->form);
 	return lazy_open(&conf, &h->lz);
@@ -442,6 +444,7 @@ void host_close(struct host_image *h)
 		store_forget_local_index(h->store, &original);
 	}
 	lazy_close(h->lz);
+	stats_free(h->stats);
 	if (h->boot_fd >= 0)
 		close(h->boot_fd);
 	index_free(h->ix);

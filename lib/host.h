@@ -7,6 +7,7 @@
 #include "image.h"
 #include "index.h"
 #include "lazy.h"
+#include "stats.h"
 #include "store.h"
 
 struct host_opts {
@@ -25,10 +26,13 @@ struct host_image {
 	struct repo *repo; // where it comes from; NULL: the store alone knows it
 	struct image *img; // its manifests and config
 	struct index *ix;
-	struct digest index;  // the packed index in the store
-	struct desc *data;    // the blobs of the index's spaces that have one, in order
-	int boot_fd;	      // what comes of the boot stream, or -1: of it nothing is needed
-	uint32_t boot_first;  // the frame with which it begins
+	struct digest index; // the packed index in the store
+	struct desc *data;   // the blobs of the index's spaces that have one, in order
+	int boot_fd;	     // what comes of the boot stream, or -1: of it nothing is needed
+	uint32_t boot_first; // the frame with which it begins
+	uint64_t begun;	     // when it was asked for, now_ns()
+	struct stats
+		*stats; // for host_start: where the engine counts, or NULL; freed by host_close
 	uint64_t deadline_ns; // for host_start: struct lazy_conf's
 	struct lazy *lz;      // after host_start
 	char *name;	      // as given, completed: "docker.io/library/alpine:3"

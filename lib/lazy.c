@@ -72,7 +72,23 @@ struct overlap lazy_overlap(const struct chunk_view *c, const struct lazy_req *r
 	return (struct overlap){ (size_t)(lo - c0), (size_t)(lo - req->off), (size_t)(hi - lo) };
 }
 
-// One part of a request is settled; the last part calls done.
+static void count_wait(struct lazy *lz, const struct lazy_req *req)
+{
+	uint64_t waited = now_ns() - req->since;
+	struct stats_event e = {
+		.at = req->since - lz->stats->begun,
+		.waited = waited,
+		.space = req->space,
+		.block = (uint32_t)(req->off >> BLOCK_SHIFT),
+		.blocks = (uint32_t)((req->len + BLOCK_BYTES - 1) >> BLOCK_SHIFT),
+		.kind = req->kind,
+	};
+
+	atomic_fetch_add(&lz->stats->waits, 1);
+	atomic_fetch_add(&lz->stats->waited_ns, waited);
+	stats_event(lz->stats, &e);
+}
+
 void lazy_settle(struct lazy *lz, struct lazy_req *req, int error)
 {
 	bool last;
@@ -82,8 +98,10 @@ void lazy_settle(struct lazy *lz, struct lazy_req *req, int error)
 		req->error = error;
 	last = !--req->left;
 	pthread_mutex_unlock(&lz->lock);
-	if (last)
-		req->done(req, req->error);
+	if (!last)
+		return;
+	count_wait(lz, req);
+	req->done(req, req->error);
 }
 
 static bool transient(int error)
@@ -240,7 +258,7 @@ static void pause_ms(unsigned ms)
 
 static void count_request(struct lazy *lz, bool fill, uint32_t chunk, size_t bytes)
 {
-	struct lazy_stats *s = &lz->stats;
+	struct stats *s = lz->stats;
 
 	atomic_fetch_add(fill ? &s->fill_requests : &s->demand_requests, 1);
 	atomic_fetch_add(fill ? &s->fill_bytes : &s->demand_bytes, bytes);
@@ -544,12 +562,12 @@ static void set_deadline(const struct lazy *lz, struct lazy_req *req)
 int lazy_wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 {
 	struct waiter *w = malloc(sizeof *w);
+	bool local = false;
 
 	if (!w)
 		return -ENOMEM;
 	if (lz->state[chunk] != ST_FLIGHT) {
 		struct chunk_view c;
-		bool local;
 
 		index_chunk(lz->conf.ix, chunk, &c);
 		local = space_has(&lz->spaces[c.space].file, c.block, c.blocks);
@@ -565,12 +583,33 @@ int lazy_wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 		if (local)
 			pthread_cond_signal(&lz->near);
 	}
+	if (!local)
+		req->kind = STATS_DEMAND;
 	*w = (struct waiter){ req, chunk, lz->waiters[chunk] };
 	lz->waiters[chunk] = w;
 	req->left++;
 	if (!lz->waiting++)
 		pthread_cond_signal(&lz->expiry);
 	return 0;
+}
+
+struct wait {
+	struct lazy_req req;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool over;
+	int error;
+};
+
+static void wait_done(struct lazy_req *req, int error)
+{
+	struct wait *w = (struct wait *)req;
+
+	pthread_mutex_lock(&w->lock);
+	w->over = true;
+	w->error = error;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
 }
 
 static void tell_asked(struct lazy *lz, const struct lazy_req *req)
@@ -612,15 +651,17 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	for (uint32_t c = first; c <= last; c++)
 		if (!lazy_copy_here(lz, c, req))
 			missing[n++] = c;
-	atomic_fetch_add(&lz->stats.reads, 1);
+	if (req->done != wait_done) // (not our own, for the page cache)
+		atomic_fetch_add(&lz->stats->reads, 1);
 	if (lz->hooks.asked)
 		tell_asked(lz, req);
 	if (!n)
 		return 1;
-	atomic_fetch_add(&lz->stats.waits, 1);
 	// one part for this call itself, so that done cannot come before all parts are counted
 	req->left = 1;
 	req->error = 0;
+	req->kind = STATS_LOCAL;
+	req->since = now_ns();
 	pthread_mutex_lock(&lz->lock);
 	set_deadline(lz, req);
 	if (lz->stop)
@@ -628,7 +669,9 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	for (uint32_t i = 0; i < n && !r; i++)
 		if (came_meanwhile(lz, missing[i], req))
 			came[n_came++] = missing[i];
-		else if (!boot_wait(lz, missing[i], req))
+		else if (boot_wait(lz, missing[i], req))
+			req->kind = MAX(req->kind, STATS_BOOT);
+		else
 			r = lazy_wait_for(lz, missing[i], req);
 	if (r && !req->error)
 		req->error = r;
@@ -640,25 +683,6 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	r = req->error;
 	pthread_mutex_unlock(&lz->lock);
 	return idle ? (r ? r : 1) : 0;
-}
-
-struct wait {
-	struct lazy_req req;
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	bool over;
-	int error;
-};
-
-static void wait_done(struct lazy_req *req, int error)
-{
-	struct wait *w = (struct wait *)req;
-
-	pthread_mutex_lock(&w->lock);
-	w->over = true;
-	w->error = error;
-	pthread_cond_signal(&w->cond);
-	pthread_mutex_unlock(&w->lock);
 }
 
 int lazy_read_wait(struct lazy *lz, uint32_t space, uint64_t off, void *buf, uint32_t len)
@@ -759,6 +783,10 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 	int r;
 
 	lz->conf = *conf;
+	lz->own_stats = conf->stats ? NULL : xcalloc(1, sizeof *lz->own_stats);
+	lz->stats = conf->stats ? conf->stats : lz->own_stats;
+	if (!lz->stats->begun)
+		lz->stats->begun = now_ns();
 	lz->state = xcalloc(chunks, sizeof *lz->state);
 	lz->waiters = xcalloc(chunks, sizeof(struct waiter *));
 	lz->awaited = xcalloc(chunks, sizeof *lz->awaited);
@@ -822,6 +850,7 @@ void lazy_close(struct lazy *lz)
 	pthread_cond_destroy(&lz->filled);
 	pthread_mutex_destroy(&lz->lock);
 	pthread_mutex_destroy(&lz->hook_lock);
+	free(lz->own_stats);
 	free(lz->spaces);
 	free(lz->state);
 	free(lz->waiters);
@@ -859,9 +888,9 @@ int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks)
 	return r ? r : background_open(lz);
 }
 
-const struct lazy_stats *lazy_stats(const struct lazy *lz)
+const struct stats *lazy_stats(const struct lazy *lz)
 {
-	return &lz->stats;
+	return lz->stats;
 }
 
 bool lazy_damaged(const struct lazy *lz)

@@ -8,12 +8,11 @@
 #ifndef LAZY_H
 #define LAZY_H
 
-#include <stdatomic.h>
-
 #include "index.h"
 #include "repo.h"
 
 struct lazy;
+struct stats;
 struct store;
 
 #define LAZY_READ_MAX (1u << 20) // bytes of one request
@@ -27,10 +26,11 @@ struct lazy_req {
 	void (*done)(struct lazy_req *req,
 		int error); // 0 or -errno; runs on an engine thread, must not block
 	// the engine's own
-	uint64_t deadline;
+	uint64_t deadline, since;
 	uint32_t left;
 	int error;
 	bool hurried;
+	uint8_t kind; // enum stats_kind: what it waits for
 };
 
 // 1 = all bytes are in buf now (done is not called and will not be); 0 = under way, done will be
@@ -56,6 +56,7 @@ struct lazy_conf {
 	// How long a read may wait for the registry, which is asked again meanwhile; then it fails
 	// with -ETIMEDOUT. UINT64_MAX: for ever; 0: until the first attempt has failed.
 	uint64_t deadline_ns;
+	struct stats *stats; // where it counts; NULL: its own. Borrowed.
 };
 int lazy_open(const struct lazy_conf *conf, struct lazy **ret) must_check;
 
@@ -82,13 +83,7 @@ int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks) must_check;
 void lazy_unhook(struct lazy *lz);
 
 // What the engine has done so far.
-struct lazy_stats {
-	_Atomic uint64_t demand_requests, demand_bytes; // range requests for readers, as sent
-	_Atomic uint64_t fill_requests, fill_bytes;	// for the fill
-	_Atomic uint64_t boot_bytes;			// frames that came
-	_Atomic uint64_t reads, waits; // requests of readers, and how many of them had to wait
-};
-const struct lazy_stats *lazy_stats(const struct lazy *lz);
+const struct stats *lazy_stats(const struct lazy *lz);
 // Requests that have not been begun fail with -ECANCELED; those under way are waited for.
 void lazy_close(struct lazy *lz);
 

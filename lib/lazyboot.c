@@ -230,7 +230,7 @@ static void settle_frame(struct lazy_boot *b, uint32_t frame, bool here)
 	pthread_mutex_lock(&lz->lock);
 	b->state[frame] = here ? FRAME_HERE : FRAME_LOST;
 	if (++b->settled == b->frames)
-		b->over = now_ns();
+		b->over = lz->stats->boot_over = now_ns();
 	w = sift(b);
 	pthread_mutex_unlock(&lz->lock);
 	serve(lz, w);
@@ -361,10 +361,12 @@ static void take_frame(struct lazy_boot *b, uint32_t frame, const uint8_t *packe
 			warn("boot frame %u does not match the index; its data is fetched in the usual way",
 				frame);
 		here = here && keep_frame(lz, &f, plain);
-		lz->stats.boot_bytes += f.clen;
+		atomic_fetch_add(&lz->stats->boot_bytes, f.clen);
 	} else {
 		here = load_frame(lz, &f, plain);
 	}
+	atomic_fetch_add(
+		packed ? &lz->stats->boot_frames : &lz->stats->boot_frames_here, here ? 1 : 0);
 	if (here)
 		prove_frame(lz, &f);
 	settle_frame(b, frame, here);

@@ -118,7 +118,7 @@ static uint64_t ms_since(uint64_t ns)
 // Readers have wanted a good part of the image from the network.
 static bool is_bulk(const struct lazy *lz)
 {
-	uint64_t bytes = lz->stats.demand_bytes;
+	uint64_t bytes = lz->stats->demand_bytes;
 
 	return bytes > BULK_BYTES && bytes > lz->background->total / BULK_PART;
 }
@@ -229,6 +229,7 @@ static void say_started(struct lazy *lz)
 	if (b->started_said)
 		return;
 	b->started_said = true;
+	lz->stats->start_over = now_ns();
 	pthread_mutex_lock(&lz->hook_lock);
 	if (lz->hooks.started)
 		lz->hooks.started(lz->hooks.arg);
@@ -242,7 +243,7 @@ static void *fill_in_background(void *arg)
 	bool more;
 
 	while (!lz->stop && !start_is_over(lz)) {
-		if (lz->stats.demand_requests > MISSES)
+		if (lz->stats->demand_requests > MISSES)
 			say_started(lz);
 		nap();
 	}
@@ -258,6 +259,7 @@ static void *fill_in_background(void *arg)
 			if (queue_is_low(lz))
 				more = top_up(lz);
 	} while (b->failed && !lz->stop);
+	lz->stats->complete = now_ns();
 	if (!lz->stop)
 		info("%s: all of the image is here", lz->conf.repo->name);
 	return NULL;

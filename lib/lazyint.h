@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "lazy.h"
+#include "stats.h"
 #include "store.h"
 
 enum state { ST_NONE, ST_FLIGHT, ST_OK };
@@ -61,7 +62,7 @@ struct lazy {
 	struct lazy_hooks hooks;
 	pthread_mutex_t hook_lock; // held while a hook runs; guards which there are
 	struct background *background;
-	struct lazy_stats stats;	 // each field is changed atomically
+	struct stats *stats, *own_stats; // own: conf has none
 	_Atomic uint64_t demanded;	 // when a reader last needed the network, ns
 	_Atomic uint32_t demanded_chunk; // and what
 	// of lazy_fetch_all

@@ -136,6 +136,8 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 		.driver = conf->driver,
 		.foreseen = is_foreseen(h),
 		.boot_first = h->boot_first,
+		.begun = h->begun,
+		.resolved = now_ns(),
 		.fill = conf->fill,
 		.fill_rate = conf->fill_rate,
 		.record = conf->record > 0,
@@ -145,9 +147,14 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 		.log_level = log_level,
 		.no_resend = getenv("FCPULL_TEST_NO_RESEND"),
 	};
+	struct net_stats net_stats;
 	struct ref ref;
 	size_t n;
 	int r = ref_parse(h->name, &ref);
+
+	net_stats_get(&net_stats);
+	a.resolve_requests = net_stats.requests;
+	a.resolve_bytes = net_stats.bytes_in;
 
 	if (r)
 		return r;

@@ -50,6 +50,10 @@ void about_write(const struct about *a, struct buf *out)
 	json_put_u64(out, "boot_first", a->boot_first);
 	json_put_u64(out, "fill", a->fill);
 	json_put_u64(out, "fill_rate", a->fill_rate);
+	json_put_u64(out, "begun", a->begun);
+	json_put_u64(out, "resolved", a->resolved);
+	json_put_u64(out, "resolve_requests", a->resolve_requests);
+	json_put_u64(out, "resolve_bytes", a->resolve_bytes);
 	json_put_bool(out, "record", a->record);
 	json_put_bool(out, "no_resend", a->no_resend);
 	json_close(out, '}');
@@ -75,7 +79,10 @@ static int read_fields(yyjson_val *o, struct about *a)
 	if (!a->reference || !a->store || !a->driver || !index || digest_parse(index, &a->index) ||
 		json_u64(o, "deadline_ns", &a->deadline_ns) || json_u64(o, "retries", &retries) ||
 		json_u64(o, "log_level", &level) || json_u64(o, "boot_first", &boot_first) ||
-		json_u64(o, "fill", &fill) || json_u64(o, "fill_rate", &a->fill_rate))
+		json_u64(o, "begun", &a->begun) || json_u64(o, "resolved", &a->resolved) ||
+		json_u64(o, "resolve_requests", &a->resolve_requests) ||
+		json_u64(o, "resolve_bytes", &a->resolve_bytes) || json_u64(o, "fill", &fill) ||
+		json_u64(o, "fill_rate", &a->fill_rate))
 		return -EBADMSG;
 	a->boot_first = (uint32_t)MIN(boot_first, (uint64_t)UINT32_MAX);
 	a->fill = (unsigned)fill;
@@ -133,6 +140,18 @@ static const char *text_file(const char *text, char path[static 32])
 	return path;
 }
 
+// Without the file (a full disk) the engine counts for itself.
+static void count_from_here(const struct about *a, struct host_image *h)
+{
+	if (stats_create(h->store, &a->index, &h->stats))
+		return;
+	h->stats->begun = a->begun;
+	h->stats->resolve_requests = a->resolve_requests;
+	h->stats->resolve_bytes = a->resolve_bytes;
+	h->stats->resolved = a->resolved;
+	h->stats->serving = now_ns();
+}
+
 static int open_image(const struct about *a, struct host_image **ret)
 {
 	static char authfile[32], cacert[32];
@@ -151,6 +170,7 @@ static int open_image(const struct about *a, struct host_image **ret)
 	if (r)
 		return r;
 	(*ret)->deadline_ns = a->deadline_ns;
+	count_from_here(a, *ret);
 	return host_start(*ret);
 }
 

@@ -26,7 +26,8 @@ struct about {
 	uint32_t boot_first; // frame with which HOLD_BOOT begins; UINT32_MAX: no stream
 	unsigned fill;	     // enum lazy_fill
 	uint64_t fill_rate;
-	bool record;	// to HOLD_RECORD
+	uint64_t begun, resolved, resolve_requests, resolve_bytes; // for struct stats
+	bool record;						   // to HOLD_RECORD
 	bool no_resend; // for tests: as if the kernel were older than 6.9
 };
 void about_write(const struct about *a, struct buf *out);
