@@ -10,12 +10,27 @@
 #include "format.h"
 #include "json.h"
 #include "log.h"
+#include "rehearse.h"
 
 // ---- convert ----
 
 static const char *codec_name = "zstd", *suffix;
 static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
 static struct opt_list traces;
+static uint64_t record_seconds; // 0: no recorded run
+
+// --record-run[=SECONDS]
+static int set_record_run(const struct opt *o, const char *value)
+{
+	int r;
+
+	record_seconds = 60;
+	r = value ? opt_u64(o, value) : 0;
+	if (r || (record_seconds && record_seconds <= 86400))
+		return r;
+	warn("--record-run takes 1 to 86400 seconds");
+	return -EINVAL;
+}
 
 static const struct opt convert_opts[] = {
 	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
@@ -25,6 +40,8 @@ static const struct opt convert_opts[] = {
 		false },
 	{ 0, "trace", "FILE", "what a start reads, for the boot stream (- = standard input)",
 		opt_list_add, &traces, false },
+	{ 0, "record-run", "[SECONDS", "run the image once (60 s at most) and use what it reads",
+		set_record_run, &record_seconds, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -133,16 +150,38 @@ static bool is_new_layout(const struct ref *dst)
 	return dst->transport == REF_OCI && access(dst->dir, F_OK) && errno == ENOENT;
 }
 
-static int make_and_deliver(struct image *img, struct repo *to, const struct accel_conf *conf,
-	const struct trace *t, struct digest *ret)
+// Runs what has been delivered, adds what it reads to t, and delivers it anew: only the boot blob
+// and the manifests change.
+static int record_run(
+	struct accel_job *j, const char *dst_name, struct trace *t, struct digest *ret)
+{
+	char s[DIGEST_STR_LEN];
+	cleanup_free char *name = xasprintf("%s@%s", dst_name, digest_str(ret, s));
+	int r = rehearse(
+		name, &image_opts.host.net, &image_opts.host.platform, (unsigned)record_seconds, t);
+
+	if (r) {
+		warn("%s: it is converted, but without what a run would have shown", name);
+		return r;
+	}
+	trace_merge(t);
+	r = accel_boot(j, t);
+	return r ? r : accel_deliver(j, ret);
+}
+
+static int make_and_deliver(struct image *img, struct repo *to, const char *dst_name,
+	const struct accel_conf *conf, struct trace *t, struct digest *ret, bool *ret_delivered)
 {
 	struct accel_job *j;
 	int r = accel_layers(img, to, conf, &j);
 
 	if (!r)
-		r = accel_boot(j, t);
+		r = accel_boot(j, t->n ? t : NULL);
 	if (!r)
 		r = accel_deliver(j, ret);
+	*ret_delivered = !r;
+	if (!r && record_seconds)
+		r = record_run(j, dst_name, t, ret);
 	if (!r)
 		report(img, accel_stats(j));
 	accel_free(j);
@@ -150,13 +189,13 @@ static int make_and_deliver(struct image *img, struct repo *to, const struct acc
 }
 
 // Opens both ends and converts.
-static int convert_refs(const struct ref *src, const struct ref *dst, struct accel_conf *conf,
-	const struct trace *t)
+static int convert_refs(
+	const struct ref *src, const struct ref *dst, struct accel_conf *conf, struct trace *t)
 {
 	cleanup_free char *src_name = ref_name(src), *dst_name = ref_name(dst);
 	bool same_repo = !strcmp(src_name, dst_name);
 	struct repo *from = NULL, *to = NULL;
-	bool new_layout = is_new_layout(dst);
+	bool new_layout = is_new_layout(dst), delivered = false;
 	struct image *img = NULL;
 	struct digest d;
 	int r = repo_open(src, &image_opts.host.net, false, &from);
@@ -175,7 +214,7 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	if (!r && !conf->tag && conf->same_place)
 		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
 	if (!r)
-		r = make_and_deliver(img, to, conf, t, &d);
+		r = make_and_deliver(img, to, dst_name, conf, t, &d, &delivered);
 	if (!r) {
 		char s[DIGEST_STR_LEN];
 
@@ -184,7 +223,7 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	image_free(img);
 	repo_close(from);
 	repo_close(to);
-	if (r && new_layout && remove_tree_at(AT_FDCWD, dst->dir))
+	if (r && new_layout && !delivered && remove_tree_at(AT_FDCWD, dst->dir))
 		warn("%s could not be removed again", log_quote(dst->dir));
 	return r;
 }
@@ -223,10 +262,10 @@ static int convert(int argc, char **argv)
 			log_quote(argv[argc - 1]));
 		r = -EINVAL;
 	} else {
-		conf.keep_data = traces.n > 0;
+		conf.keep_data = traces.n || record_seconds;
 		r = read_traces(&traces, &t);
 		if (!r)
-			r = convert_refs(&src, &dst, &conf, conf.keep_data ? &t : NULL);
+			r = convert_refs(&src, &dst, &conf, &t);
 	}
 	trace_fini(&t);
 	ref_fini(&src);
@@ -244,7 +283,9 @@ const struct applet applet_convert = {
 	"DST it takes SRC's own tag. SRC and DST are references (docker:// is implied)\n"
 	"or oci:DIR[:NAME]. The last line of output is NAME@DIGEST of the result.\n"
 	"Traces say what a start reads (run --record writes them); several are merged.\n"
-	"What a trace names and the image does not have is left out.\n\n"
+	"What a trace names and the image does not have is left out. --record-run makes one:\n"
+	"it runs the converted image's own process once, in a store of its own, without\n"
+	"network, and delivers again with what that has read.\n\n"
 	"  fcpull convert registry.example/app:1\n"
 	"  fcpull convert registry.example/app:1 registry.example/app:1-fast\n"
 	"  fcpull convert oci:layout:app\n",
