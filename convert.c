@@ -83,38 +83,13 @@ static int pack_conf(struct pack_conf *ret)
 
 // ---- traces ----
 
-static int read_stdin(char **ret, size_t *ret_len)
-{
-	cleanup_buf struct buf b = { 0 };
-	ssize_t n;
-
-	do {
-		buf_reserve(&b, 1 << 16);
-		n = read(STDIN_FILENO, b.data + b.len, 1 << 16);
-		b.len += n > 0 ? (size_t)n : 0;
-	} while ((n > 0 || (n < 0 && errno == EINTR)) && b.len <= TRACE_TEXT_MAX);
-	if (n < 0)
-		return -errno;
-	*ret = (char *)steal(&b.data);
-	*ret_len = b.len;
-	return 0;
-}
-
 // Reads and merges traces; -errno logged.
 static int read_traces(const struct opt_list *files, struct trace *ret)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < files->n && !r; i++) {
-		cleanup_free char *text = NULL;
-		const char *name = files->v[i];
-		size_t n;
-
-		r = !strcmp(name, "-") ? read_stdin(&text, &n)
-				       : read_file_at(AT_FDCWD, name, TRACE_TEXT_MAX, &text, &n);
-		r = r ? warn_errno(r, "trace %s", log_quote(name))
-		      : trace_parse(ret, text, n, log_quote(name));
-	}
+	for (size_t i = 0; i < files->n && !r; i++)
+		r = trace_read(ret, files->v[i]);
 	trace_merge(ret);
 	return r;
 }
@@ -297,10 +272,13 @@ const struct applet applet_convert = {
 // ---- inspect ----
 
 static bool inspect_json, inspect_files;
+static struct opt_list inspect_traces;
 
 static const struct opt inspect_opts[] = {
 	{ 0, "json", NULL, "one JSON object", opt_flag, &inspect_json, false },
 	{ 0, "files", NULL, "list the files, as ls -l does", opt_flag, &inspect_files, false },
+	{ 0, "trace", "FILE", "say how much of a trace the image has (- = standard input)",
+		opt_list_add, &inspect_traces, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -572,8 +550,74 @@ static void print_files(const struct index *ix)
 	}
 }
 
+// ---- inspect --trace ----
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// The paths of a trace that are no files of the image, sorted, each once. Caller frees *ret.
+static size_t missing_paths(const struct trace *t, const struct index *ix, const char ***ret)
+{
+	const char **v = xcalloc(t->n + 1, sizeof *v);
+	size_t all = 0, n = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (trace_node(ix, trace_path(t, &t->e[i])) == NODE_NONE)
+			v[all++] = trace_path(t, &t->e[i]);
+	qsort(v, all, sizeof *v, by_text);
+	for (size_t i = 0; i < all; i++)
+		if (!n || strcmp(v[n - 1], v[i]))
+			v[n++] = v[i];
+	*ret = v;
+	return n;
+}
+
+static void json_trace(const struct trace_stats *s, const char **missing, size_t n)
+{
+	cleanup_buf struct buf b = { 0 };
+
+	json_open(&b, NULL, '{');
+	json_put_u64(&b, "reads", s->entries);
+	json_put_u64(&b, "found", s->found);
+	json_put_u64(&b, "size", s->bytes);
+	json_put_u64(&b, "coveredSize", s->covered);
+	json_put_u64(&b, "blocks", s->blocks);
+	json_strings(&b, "missing", (char **)missing, n);
+	json_close(&b, '}');
+	puts(buf_str(&b));
+}
+
+static void print_trace(const struct trace *t, const struct index *ix)
+{
+	cleanup_buf struct buf runs = { 0 };
+	cleanup_free const char **missing = NULL;
+	size_t n = missing_paths(t, ix, &missing);
+	struct trace_stats s;
+	char a[16];
+
+	trace_runs(t, ix, &runs, &s);
+	if (inspect_json) {
+		json_trace(&s, missing, n);
+		return;
+	}
+	printf("reads         %zu, of them %zu of files of the image\n", s.entries, s.found);
+	printf("bytes         %s, ", human_size(s.bytes, a));
+	printf("of them %s in the image\n", human_size(s.covered, a));
+	printf("blocks        %llu, %s\n", (unsigned long long)s.blocks,
+		human_size(s.blocks << BLOCK_SHIFT, a));
+	printf("missing       %zu paths\n", n);
+	for (size_t i = 0; i < n; i++) {
+		fputs("  ", stdout);
+		print_escaped(missing[i], strlen(missing[i]));
+		putchar('\n');
+	}
+}
+
 static int inspect(int argc, char **argv)
 {
+	struct trace t = { 0 };
 	struct host_image *h;
 	int r;
 
@@ -583,17 +627,22 @@ static int inspect(int argc, char **argv)
 	}
 	if (image_opts_finish())
 		return EXIT_USAGE;
-	image_opts.host.metadata_only = !inspect_files;
+	if (read_traces(&inspect_traces, &t))
+		return EXIT_FAILURE;
+	image_opts.host.metadata_only = !inspect_files && !inspect_traces.n;
 	r = host_open(argv[0], &image_opts.host, &h);
 	if (r)
 		return EXIT_FAILURE;
-	if (inspect_files)
+	if (inspect_traces.n)
+		print_trace(&t, h->ix);
+	else if (inspect_files)
 		print_files(h->ix);
 	else if (inspect_json)
 		print_json(h->name, h);
 	else
 		print_text(h->name, h);
 	host_close(h);
+	trace_fini(&t);
 	return 0;
 }
 

@@ -155,16 +155,6 @@ static int run_child(struct child *c, unsigned seconds, int *ret_signal)
 	return judge(reap(c, seconds, ret_signal));
 }
 
-static int read_trace(const struct child *c, struct trace *t)
-{
-	cleanup_free char *text = NULL;
-	size_t n;
-	int r = read_file_at(AT_FDCWD, c->trace, TRACE_TEXT_MAX, &text, &n);
-
-	return r ? warn_errno(r, "read the record")
-		 : trace_parse(t, text, n, "of the recorded run");
-}
-
 static int make_dir(struct child *c)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -196,7 +186,7 @@ int rehearse(const char *reference, const struct net_opts *net, const struct pla
 		if (!r)
 			r = run_child(&c, seconds, &sig);
 		if (!r && !sig)
-			r = read_trace(&c, t);
+			r = trace_read(t, c.trace);
 		if (remove_tree_at(AT_FDCWD, c.dir))
 			warn("%s could not be removed again", log_quote(c.dir));
 	}
