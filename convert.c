@@ -10,12 +10,27 @@
 #include "format.h"
 #include "json.h"
 #include "log.h"
+#include "rehearse.h"
 
 // ---- convert ----
 
 static const char *codec_name = "zstd", *suffix;
 static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
 static struct opt_list traces;
+static uint64_t record_seconds; // 0: no recorded run
+
+// --record-run[=SECONDS]
+static int set_record_run(const struct opt *o, const char *value)
+{
+	int r;
+
+	record_seconds = 60;
+	r = value ? opt_u64(o, value) : 0;
+	if (r || (record_seconds && record_seconds <= 86400))
+		return r;
+	warn("--record-run takes 1 to 86400 seconds");
+	return -EINVAL;
+}
 
 static const struct opt convert_opts[] = {
 	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
@@ -25,6 +40,8 @@ static const struct opt convert_opts[] = {
 		false },
 	{ 0, "trace", "FILE", "what a start reads, for the boot stream (- = standard input)",
 		opt_list_add, &traces, false },
+	{ 0, "record-run", "[SECONDS", "run the image once (60 s at most) and use what it reads",
+		set_record_run, &record_seconds, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -66,38 +83,13 @@ static int pack_conf(struct pack_conf *ret)
 
 // ---- traces ----
 
-static int read_stdin(char **ret, size_t *ret_len)
-{
-	cleanup_buf struct buf b = { 0 };
-	ssize_t n;
-
-	do {
-		buf_reserve(&b, 1 << 16);
-		n = read(STDIN_FILENO, b.data + b.len, 1 << 16);
-		b.len += n > 0 ? (size_t)n : 0;
-	} while ((n > 0 || (n < 0 && errno == EINTR)) && b.len <= TRACE_TEXT_MAX);
-	if (n < 0)
-		return -errno;
-	*ret = (char *)steal(&b.data);
-	*ret_len = b.len;
-	return 0;
-}
-
 // Reads and merges traces; -errno logged.
 static int read_traces(const struct opt_list *files, struct trace *ret)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < files->n && !r; i++) {
-		cleanup_free char *text = NULL;
-		const char *name = files->v[i];
-		size_t n;
-
-		r = !strcmp(name, "-") ? read_stdin(&text, &n)
-				       : read_file_at(AT_FDCWD, name, TRACE_TEXT_MAX, &text, &n);
-		r = r ? warn_errno(r, "trace %s", log_quote(name))
-		      : trace_parse(ret, text, n, log_quote(name));
-	}
+	for (size_t i = 0; i < files->n && !r; i++)
+		r = trace_read(ret, files->v[i]);
 	trace_merge(ret);
 	return r;
 }
@@ -133,16 +125,38 @@ static bool is_new_layout(const struct ref *dst)
 	return dst->transport == REF_OCI && access(dst->dir, F_OK) && errno == ENOENT;
 }
 
-static int make_and_deliver(struct image *img, struct repo *to, const struct accel_conf *conf,
-	const struct trace *t, struct digest *ret)
+// Runs what has been delivered, adds what it reads to t, and delivers it anew: only the boot blob
+// and the manifests change.
+static int record_run(
+	struct accel_job *j, const char *dst_name, struct trace *t, struct digest *ret)
+{
+	char s[DIGEST_STR_LEN];
+	cleanup_free char *name = xasprintf("%s@%s", dst_name, digest_str(ret, s));
+	int r = rehearse(
+		name, &image_opts.host.net, &image_opts.host.platform, (unsigned)record_seconds, t);
+
+	if (r) {
+		warn("%s: it is converted, but without what a run would have shown", name);
+		return r;
+	}
+	trace_merge(t);
+	r = accel_boot(j, t);
+	return r ? r : accel_deliver(j, ret);
+}
+
+static int make_and_deliver(struct image *img, struct repo *to, const char *dst_name,
+	const struct accel_conf *conf, struct trace *t, struct digest *ret, bool *ret_delivered)
 {
 	struct accel_job *j;
 	int r = accel_layers(img, to, conf, &j);
 
 	if (!r)
-		r = accel_boot(j, t);
+		r = accel_boot(j, t->n ? t : NULL);
 	if (!r)
 		r = accel_deliver(j, ret);
+	*ret_delivered = !r;
+	if (!r && record_seconds)
+		r = record_run(j, dst_name, t, ret);
 	if (!r)
 		report(img, accel_stats(j));
 	accel_free(j);
@@ -150,13 +164,13 @@ static int make_and_deliver(struct image *img, struct repo *to, const struct acc
 }
 
 // Opens both ends and converts.
-static int convert_refs(const struct ref *src, const struct ref *dst, struct accel_conf *conf,
-	const struct trace *t)
+static int convert_refs(
+	const struct ref *src, const struct ref *dst, struct accel_conf *conf, struct trace *t)
 {
 	cleanup_free char *src_name = ref_name(src), *dst_name = ref_name(dst);
 	bool same_repo = !strcmp(src_name, dst_name);
 	struct repo *from = NULL, *to = NULL;
-	bool new_layout = is_new_layout(dst);
+	bool new_layout = is_new_layout(dst), delivered = false;
 	struct image *img = NULL;
 	struct digest d;
 	int r = repo_open(src, &image_opts.host.net, false, &from);
@@ -175,7 +189,7 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	if (!r && !conf->tag && conf->same_place)
 		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
 	if (!r)
-		r = make_and_deliver(img, to, conf, t, &d);
+		r = make_and_deliver(img, to, dst_name, conf, t, &d, &delivered);
 	if (!r) {
 		char s[DIGEST_STR_LEN];
 
@@ -184,7 +198,7 @@ static int convert_refs(const struct ref *src, const struct ref *dst, struct acc
 	image_free(img);
 	repo_close(from);
 	repo_close(to);
-	if (r && new_layout && remove_tree_at(AT_FDCWD, dst->dir))
+	if (r && new_layout && !delivered && remove_tree_at(AT_FDCWD, dst->dir))
 		warn("%s could not be removed again", log_quote(dst->dir));
 	return r;
 }
@@ -223,10 +237,10 @@ static int convert(int argc, char **argv)
 			log_quote(argv[argc - 1]));
 		r = -EINVAL;
 	} else {
-		conf.keep_data = traces.n > 0;
+		conf.keep_data = traces.n || record_seconds;
 		r = read_traces(&traces, &t);
 		if (!r)
-			r = convert_refs(&src, &dst, &conf, conf.keep_data ? &t : NULL);
+			r = convert_refs(&src, &dst, &conf, &t);
 	}
 	trace_fini(&t);
 	ref_fini(&src);
@@ -244,7 +258,9 @@ const struct applet applet_convert = {
 	"DST it takes SRC's own tag. SRC and DST are references (docker:// is implied)\n"
 	"or oci:DIR[:NAME]. The last line of output is NAME@DIGEST of the result.\n"
 	"Traces say what a start reads (run --record writes them); several are merged.\n"
-	"What a trace names and the image does not have is left out.\n\n"
+	"What a trace names and the image does not have is left out. --record-run makes one:\n"
+	"it runs the converted image's own process once, in a store of its own, without\n"
+	"network, and delivers again with what that has read.\n\n"
 	"  fcpull convert registry.example/app:1\n"
 	"  fcpull convert registry.example/app:1 registry.example/app:1-fast\n"
 	"  fcpull convert oci:layout:app\n",
@@ -256,10 +272,13 @@ const struct applet applet_convert = {
 // ---- inspect ----
 
 static bool inspect_json, inspect_files;
+static struct opt_list inspect_traces;
 
 static const struct opt inspect_opts[] = {
 	{ 0, "json", NULL, "one JSON object", opt_flag, &inspect_json, false },
 	{ 0, "files", NULL, "list the files, as ls -l does", opt_flag, &inspect_files, false },
+	{ 0, "trace", "FILE", "say how much of a trace the image has (- = standard input)",
+		opt_list_add, &inspect_traces, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -531,8 +550,74 @@ static void print_files(const struct index *ix)
 	}
 }
 
+// ---- inspect --trace ----
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// The paths of a trace that are no files of the image, sorted, each once. Caller frees *ret.
+static size_t missing_paths(const struct trace *t, const struct index *ix, const char ***ret)
+{
+	const char **v = xcalloc(t->n + 1, sizeof *v);
+	size_t all = 0, n = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (trace_node(ix, trace_path(t, &t->e[i])) == NODE_NONE)
+			v[all++] = trace_path(t, &t->e[i]);
+	qsort(v, all, sizeof *v, by_text);
+	for (size_t i = 0; i < all; i++)
+		if (!n || strcmp(v[n - 1], v[i]))
+			v[n++] = v[i];
+	*ret = v;
+	return n;
+}
+
+static void json_trace(const struct trace_stats *s, const char **missing, size_t n)
+{
+	cleanup_buf struct buf b = { 0 };
+
+	json_open(&b, NULL, '{');
+	json_put_u64(&b, "reads", s->entries);
+	json_put_u64(&b, "found", s->found);
+	json_put_u64(&b, "size", s->bytes);
+	json_put_u64(&b, "coveredSize", s->covered);
+	json_put_u64(&b, "blocks", s->blocks);
+	json_strings(&b, "missing", (char **)missing, n);
+	json_close(&b, '}');
+	puts(buf_str(&b));
+}
+
+static void print_trace(const struct trace *t, const struct index *ix)
+{
+	cleanup_buf struct buf runs = { 0 };
+	cleanup_free const char **missing = NULL;
+	size_t n = missing_paths(t, ix, &missing);
+	struct trace_stats s;
+	char a[16];
+
+	trace_runs(t, ix, &runs, &s);
+	if (inspect_json) {
+		json_trace(&s, missing, n);
+		return;
+	}
+	printf("reads         %zu, of them %zu of files of the image\n", s.entries, s.found);
+	printf("bytes         %s, ", human_size(s.bytes, a));
+	printf("of them %s in the image\n", human_size(s.covered, a));
+	printf("blocks        %llu, %s\n", (unsigned long long)s.blocks,
+		human_size(s.blocks << BLOCK_SHIFT, a));
+	printf("missing       %zu paths\n", n);
+	for (size_t i = 0; i < n; i++) {
+		fputs("  ", stdout);
+		print_escaped(missing[i], strlen(missing[i]));
+		putchar('\n');
+	}
+}
+
 static int inspect(int argc, char **argv)
 {
+	struct trace t = { 0 };
 	struct host_image *h;
 	int r;
 
@@ -542,17 +627,22 @@ static int inspect(int argc, char **argv)
 	}
 	if (image_opts_finish())
 		return EXIT_USAGE;
-	image_opts.host.metadata_only = !inspect_files;
+	if (read_traces(&inspect_traces, &t))
+		return EXIT_FAILURE;
+	image_opts.host.metadata_only = !inspect_files && !inspect_traces.n;
 	r = host_open(argv[0], &image_opts.host, &h);
 	if (r)
 		return EXIT_FAILURE;
-	if (inspect_files)
+	if (inspect_traces.n)
+		print_trace(&t, h->ix);
+	else if (inspect_files)
 		print_files(h->ix);
 	else if (inspect_json)
 		print_json(h->name, h);
 	else
 		print_text(h->name, h);
 	host_close(h);
+	trace_fini(&t);
 	return 0;
 }
 

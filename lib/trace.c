@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "format.h"
@@ -165,6 +166,29 @@ int trace_parse(struct trace *t, const char *p, size_t n, const char *name)
 	t->paths.len = paths;
 	return warn_errno(-EBADMSG, "trace %s, line %u: %s; a line is SECONDS PATH OFFSET LENGTH",
 		name, line, wrong);
+}
+
+static int read_stdin(struct buf *ret)
+{
+	ssize_t n;
+
+	do {
+		buf_reserve(ret, 1 << 16);
+		n = read(STDIN_FILENO, ret->data + ret->len, 1 << 16);
+		ret->len += n > 0 ? (size_t)n : 0;
+	} while ((n > 0 || (n < 0 && errno == EINTR)) && ret->len <= TRACE_TEXT_MAX);
+	return n < 0 ? -errno : 0;
+}
+
+int trace_read(struct trace *t, const char *path)
+{
+	cleanup_buf struct buf b = { 0 };
+	int r = !strcmp(path, "-")
+		? read_stdin(&b)
+		: read_file_at(AT_FDCWD, path, TRACE_TEXT_MAX, (char **)&b.data, &b.len);
+
+	return r ? warn_errno(r, "trace %s", log_quote(path))
+		 : trace_parse(t, (const char *)b.data, b.len, log_quote(path));
 }
 
 // ---- merging ----

@@ -38,6 +38,8 @@ static inline const char *trace_path(const struct trace *t, const struct trace_e
 // Appends a trace's text. `name` for messages, as it is. -EBADMSG logged with the line's number,
 // and t is as before.
 int trace_parse(struct trace *t, const char *p, size_t n, const char *name) must_check;
+// The same for a file; "-" is standard input.
+int trace_read(struct trace *t, const char *path) must_check;
 // After all traces have been parsed: orders the entries by time (of equal times, the first that
 // came) and keeps each (path, offset, length) once, where it was needed first.
 void trace_merge(struct trace *t);
