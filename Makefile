@@ -36,7 +36,7 @@ fuzzers := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)
 vendor = $(or $(shell CROSS_COMPILE=$(CROSS_COMPILE) vendor/build $1),$(error no libraries to build with))
 MUSL = $(eval MUSL := $$(call vendor,musl))$(MUSL)
 HOST = $(eval HOST := $$(call vendor,host))$(HOST)
-LIBS = -lcurl -lmbedtls -lmbedx509 -lmbedcrypto -lzstd -llz4 -lz -lyyjson
+LIBS = -lcurl -lmbedtls -lmbedx509 -lmbedcrypto -lzstd -llz4 -lisal -lz -lyyjson
 
 # Stray search paths in the environment must not reach the compilers.
 unexport CPATH C_INCLUDE_PATH LIBRARY_PATH

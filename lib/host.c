@@ -146,12 +146,15 @@ static int fetch_index(struct host_image *h, const struct accel *a, bool boot, c
 {
 	cleanup_stream struct stream *s = NULL;
 	cleanup_free char *p = NULL;
+	struct net_stats before;
 	struct digest is;
 	int r;
 
 	if (!store_get(h->store, &a->index_digest, FMT_INDEX_PACKED_MAX, ret, ret_len))
 		return 0;
 	p = xmalloc(a->index_size);
+	net_stats_get(&before);
+	h->known_bytes = before.bytes_in + a->index_size;
 	if (boot) {
 		r = repo_open_blob(h->repo, &a->boot, 0, &s);
 		if (!r)

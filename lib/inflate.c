@@ -4,13 +4,13 @@
 // One loop serves both codecs: a codec turns some input into some output and says when a member
 // (gzip, RFC 1952 section 2.2) or frame (zstd, RFC 8878 section 3.1) is over; the loop fetches
 // input, watches the budgets and decides what may follow a member. Memory is constant: 128 KiB of
-// input, and zlib's 48 KiB or zstd's window.
+// input, and 90 KiB for gzip or zstd's window.
 #include "inflate.h"
 
+#include "gunzip.h"
 #include "log.h"
 
 #include <inttypes.h>
-#include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -45,7 +45,7 @@ struct inflate {
 	unsigned empty;		      // members since then
 	size_t pos, len;	      // what is unread in `input`
 	bool in_end;
-	z_stream z;
+	struct gunzip *gzip;
 	ZSTD_DCtx *zstd;
 	uint8_t input[INPUT_SIZE];
 };
@@ -96,38 +96,29 @@ static void took(struct inflate *f, size_t n)
 
 static bool gzip_init(struct inflate *f)
 {
-	return inflateInit2(&f->z, 15 + 16) == Z_OK; // 15 = largest window, 16 = gzip wrapper only
+	f->gzip = gunzip_new();
+	return f->gzip != NULL;
 }
 
 static void gzip_fini(struct inflate *f)
 {
-	inflateEnd(&f->z);
+	gunzip_free(f->gzip);
 }
 
 static bool gzip_begin(struct inflate *f)
 {
-	return inflateReset(&f->z) == Z_OK;
+	return gunzip_begin(f->gzip);
 }
 
 static enum step gzip_step(struct inflate *f, uint8_t *out, size_t n, size_t *done)
 {
-	f->z.next_in = f->input + f->pos;
-	f->z.avail_in = (uInt)(f->len - f->pos);
-	f->z.next_out = out;
-	f->z.avail_out = (uInt)MIN(n, 1u << 30);
-	uInt room = f->z.avail_out;
-	int r = inflate(&f->z, Z_NO_FLUSH);
+	struct gunzip_io io = { f->input + f->pos, f->len - f->pos, out, n, NULL };
+	enum gunzip_result r = gunzip_step(f->gzip, &io);
 
-	took(f, f->len - f->pos - f->z.avail_in);
-	*done = room - f->z.avail_out;
-	switch (r) {
-	case Z_OK:
-	case Z_BUF_ERROR: // no progress: it wants input
-		return STEP_MORE;
-	case Z_STREAM_END: return STEP_MEMBER_END;
-	case Z_MEM_ERROR: return STEP_NOMEM;
-	default: f->why = f->z.msg ? f->z.msg : "corrupt"; return STEP_BAD;
-	}
+	took(f, f->len - f->pos - io.n_in);
+	*done = n - io.n_out;
+	f->why = io.why;
+	return r == GUNZIP_MORE ? STEP_MORE : r == GUNZIP_END ? STEP_MEMBER_END : STEP_BAD;
 }
 
 static bool zstd_init(struct inflate *f)

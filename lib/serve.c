@@ -154,7 +154,7 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 
 	net_stats_get(&net_stats);
 	a.resolve_requests = net_stats.requests;
-	a.resolve_bytes = net_stats.bytes_in;
+	a.resolve_bytes = h->known_bytes ? h->known_bytes : net_stats.bytes_in;
 
 	if (r)
 		return r;
