@@ -26,12 +26,12 @@ struct host_image {
 	struct repo *repo; // where it comes from; NULL: the store alone knows it
 	struct image *img; // its manifests and config
 	struct index *ix;
-	struct digest index; // the packed index in the store
-	struct desc *data;   // the blobs of the index's spaces that have one, in order
-	int boot_fd;	     // what comes of the boot stream, or -1: of it nothing is needed
-	uint32_t boot_first; // the frame with which it begins
+	struct digest index;  // the packed index in the store
+	struct desc *data;    // the blobs of the index's spaces that have one, in order
+	int boot_fd;	      // what comes of the boot stream, or -1: of it nothing is needed
+	uint32_t boot_first;  // the frame with which it begins
 	uint64_t known_bytes; // received until the image was known; 0: not counted
-	uint64_t begun;	     // when it was asked for, now_ns()
+	uint64_t begun;	      // when it was asked for, now_ns()
 	struct stats
 		*stats; // for host_start: where the engine counts, or NULL; freed by host_close
 	uint64_t deadline_ns; // for host_start: struct lazy_conf's
