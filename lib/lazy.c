@@ -1,13 +1,10 @@
 // lazy.c - the demand engine
 //
-// Threads: callers of lazy_read (FUSE threads, the fill) and conf.threads workers. A caller copies
-// what is here and leaves the rest in the queue; a worker takes the head of the queue and its
-// neighbours, tries the disk, then the network, and hands the bytes to all who wait. `lock` guards
-// state transitions to and from FLIGHT, the waiters, the queues, all of the fill, and every pending
-// request's left and error. A chunk in state OK stays OK: readers test that without the lock.
-// Chunks that the store has, but that were not used yet in this process's life, have a queue and a
-// thread of their own, so that they never wait behind the network. With a deadline, one more thread
-// fails what has waited too long. Lock order: none other is taken under `lock`.
+// Threads: callers of lazy_read (FUSE threads, the page cache's) and conf.threads workers
+// (lazywork.c). A caller copies what is here and leaves the rest in a queue. Chunks that the store
+// has, but that were not used yet in this process's life, have a queue and a thread of their own,
+// so that they never wait behind the network. With a deadline, one more thread fails what has
+// waited too long. What each lock guards is said in lazyint.h.
 // SPDX-License-Identifier: Apache-2.0
 #include "lazyint.h"
 
@@ -16,13 +13,8 @@
 
 #include "format.h"
 #include "log.h"
-#include "pack.h"
 
 #define THREADS 6
-#define JOIN_BYTES (1u << 20)	   // compressed bytes that one request fetches for readers ...
-#define JOIN_BYTES_FILL (4u << 20) // ... for lazy_fetch_all
-#define JOIN_BYTES_BACKGROUND (2u << 20) // ... and in the background
-#define AGAIN_MS 250 // until the registry is asked again for what a reader waits for
 #define EXPIRE_MS 100
 // A kernel whose read-ahead has failed asks at once, in other ways, for what is needed: its reader
 // has waited already. So what comes directly after a failure for lack of time fails soon, for at
@@ -104,7 +96,7 @@ void lazy_settle(struct lazy *lz, struct lazy_req *req, int error)
 	req->done(req, req->error);
 }
 
-static bool transient(int error)
+bool lazy_transient(int error)
 {
 	return error && error != -EBADMSG && error != -ENOENT && error != -EACCES &&
 		error != -ENOMEM && error != -EFBIG && error != -ECANCELED;
@@ -114,16 +106,14 @@ static bool transient(int error)
 // flight goes on. Called with the lock held.
 static bool fly_on(struct lazy *lz, uint32_t chunk, int error)
 {
-	if (!lz->conf.deadline_ns || !lz->conf.repo || !transient(error) || lz->stop ||
+	if (!lz->conf.deadline_ns || !lz->conf.repo || !lazy_transient(error) || lz->stop ||
 		!lz->waiters[chunk] || queue_put(&lz->demand, chunk))
 		return false;
 	pthread_cond_signal(&lz->work);
 	return true;
 }
 
-// Ends a flight: the chunk's new state, and its bytes (or the error) to all who wait. not_kept: why
-// the store does not have it.
-static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, const uint8_t *plain,
+void lazy_land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, const uint8_t *plain,
 	int error, int not_kept)
 {
 	struct waiter *w;
@@ -164,310 +154,9 @@ static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, co
 		fill_landed(lz, c, error ? error : not_kept);
 }
 
-// ---- chunks: from the disk, from the network ----
-
-static bool sound(const struct chunk_view *c, const uint8_t *plain)
-{
-	struct digest d = sha256_of(plain, (size_t)c->blocks << BLOCK_SHIFT);
-
-	return digest_equal(&d, &c->sha);
-}
-
-static bool has_source(const struct lazy *lz, const struct chunk_view *c)
-{
-	return lz->conf.repo && lz->spaces[c->space].blob;
-}
-
-// The chunk's bytes from the store, checked. Damaged ones lose their bits, so that they are fetched
-// again. Where nothing can be fetched the map is not asked: it may have been lost, and only the
-// digest counts.
-static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *plain)
-{
-	struct space *sp = &lz->spaces[c->space];
-	bool mapped = space_has(&sp->file, c->block, c->blocks);
-
-	if (!mapped && has_source(lz, c))
-		return false;
-	if (!pread_full(sp->file.fd, plain, (size_t)c->blocks << BLOCK_SHIFT,
-		    (uint64_t)c->block << BLOCK_SHIFT) &&
-		sound(c, plain))
-		return true;
-	if (mapped)
-		warn("the store's copy of space %u, block %u is damaged%s", c->space, c->block,
-			has_source(lz, c) ? "; it is fetched again" : "");
-	space_mark(&sp->file, c->block, c->blocks, false);
-	return false;
-}
-
-// To readers, a cache that cannot be written only costs a later fetch.
-int lazy_keep(
-	struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks, const uint8_t *plain)
-{
-	struct space *sp = &lz->spaces[space];
-	int r = pwrite_full(
-		sp->file.fd, plain, (size_t)blocks << BLOCK_SHIFT, (uint64_t)block << BLOCK_SHIFT);
-
-	if (r) {
-		if (!lz->no_cache_said)
-			warn_errno(r,
-				"keep data in the store %s; readers are served from the network",
-				log_quote(lz->conf.store->path));
-		lz->no_cache_said = true;
-		return r;
-	}
-	space_mark(&sp->file, block, blocks, true);
-	return 0;
-}
-
-static int decode(const struct chunk_view *c, const uint8_t *packed, uint8_t *plain)
-{
-	int r = chunk_decode(c->codec, packed, c->clen, plain, (size_t)c->blocks << BLOCK_SHIFT);
-
-	if (!r && !sound(c, plain))
-		r = -EBADMSG;
-	return r;
-}
-
-static int corrupt(const struct lazy *lz, const struct chunk_view *c)
-{
-	char blob[DIGEST_STR_LEN];
-
-	return warn_errno(-EBADMSG, "%s: blob %s, bytes %llu+%u do not match the index",
-		lz->conf.repo->name, digest_str(&lz->spaces[c->space].blob->digest, blob),
-		(unsigned long long)c->off, c->clen);
-}
-
-// ---- workers ----
-
-struct job {
-	uint32_t first, n; // chunks, neighbours in one blob
-	bool local, fill;
-};
-
-struct worker {
-	struct lazy *lz;
-	bool local_only;
-	uint8_t *packed, *plain;
-	size_t packed_cap;
-};
-
-static void pause_ms(unsigned ms)
+void lazy_pause(unsigned ms)
 {
 	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
-}
-
-static void count_request(struct lazy *lz, bool fill, uint32_t chunk, size_t bytes)
-{
-	struct stats *s = lz->stats;
-
-	atomic_fetch_add(fill ? &s->fill_requests : &s->demand_requests, 1);
-	atomic_fetch_add(fill ? &s->fill_bytes : &s->demand_bytes, bytes);
-	if (fill)
-		return;
-	lz->demanded_chunk = chunk;
-	lz->demanded = now_ns();
-}
-
-// Fetches chunks [first, first + n) with one request and hands them out. A chunk that does not
-// match is asked for once more alone: a cache on the way may have spoilt it.
-static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill)
-{
-	struct lazy *lz = w->lz;
-	struct chunk_view a, c;
-	const struct desc *blob;
-	size_t len;
-	int r = 0;
-
-	index_chunk(lz->conf.ix, first, &a);
-	index_chunk(lz->conf.ix, first + n - 1, &c);
-	blob = lz->spaces[a.space].blob;
-	len = (size_t)(c.off + c.clen - a.off);
-	if (len > w->packed_cap) {
-		free(w->packed);
-		w->packed = malloc(len);
-		w->packed_cap = w->packed ? len : 0;
-	}
-	count_request(lz, fill, first, len);
-	if (!w->packed)
-		r = -ENOMEM;
-	else
-		r = repo_read_range(lz->conf.repo, blob, a.off, w->packed, len);
-	if (lz->conf.deadline_ns && transient(r))
-		pause_ms(AGAIN_MS);
-	for (uint32_t i = first; i < first + n; i++) {
-		int e = r;
-
-		index_chunk(lz->conf.ix, i, &c);
-		if (!e && decode(&c, w->packed + (c.off - a.off), w->plain)) {
-			// (the tail of the buffer is still needed: the second try reads into this
-			// chunk's own place)
-			e = repo_read_range(
-				lz->conf.repo, blob, c.off, w->packed + (c.off - a.off), c.clen);
-			if (!e && decode(&c, w->packed + (c.off - a.off), w->plain))
-				e = corrupt(lz, &c);
-		}
-		land(lz, i, &c, w->plain, e,
-			e ? 0 : lazy_keep(lz, c.space, c.block, c.blocks, w->plain));
-	}
-}
-
-static int no_source(struct lazy *lz, const struct chunk_view *c)
-{
-	if (!lz->spaces[c->space].blob) {
-		lz->damaged = true;
-		return warn_errno(-EIO,
-			"space %u, block %u is missing or damaged; pull the image again", c->space,
-			c->block);
-	}
-	return warn_errno(-EIO,
-		"space %u, block %u is not in the store, and there is no registry to ask", c->space,
-		c->block);
-}
-
-// Serves a job: what the disk has from there, the rest in runs from the network.
-static void serve(struct worker *w, const struct job *j)
-{
-	struct lazy *lz = w->lz;
-	uint32_t run = j->first, end = j->first + j->n;
-
-	for (uint32_t i = j->first; i < end; i++) {
-		struct chunk_view c;
-		bool local;
-
-		index_chunk(lz->conf.ix, i, &c);
-		if (run < i &&
-			space_has(&lz->spaces[c.space].file, c.block,
-				c.blocks)) { // both need the buffer
-			fetch(w, run, i - run, j->fill);
-			run = i;
-		}
-		local = load_local(lz, &c, w->plain);
-		if (!local && has_source(lz, &c))
-			continue; // joins the run
-		run = i + 1;
-		land(lz, i, &c, w->plain, local ? 0 : no_source(lz, &c), 0);
-	}
-	if (run < end)
-		fetch(w, run, end - run, j->fill);
-}
-
-// Chunks that the store should have. What it has not, after all, is for the others.
-static void serve_local(struct worker *w, const struct job *j)
-{
-	struct lazy *lz = w->lz;
-
-	for (uint32_t i = j->first; i < j->first + j->n; i++) {
-		struct chunk_view c;
-		bool passed_on = false, here;
-
-		index_chunk(lz->conf.ix, i, &c);
-		here = load_local(lz, &c, w->plain);
-		if (!here) {
-			pthread_mutex_lock(&lz->lock);
-			passed_on = !queue_put(&lz->demand, i);
-			pthread_cond_signal(&lz->work);
-			pthread_mutex_unlock(&lz->lock);
-		}
-		if (!passed_on)
-			land(lz, i, &c, w->plain, here ? 0 : -ENOMEM, 0);
-	}
-}
-
-// What a chunk counts when jobs are cut: on the wire, or, of one that is only here, on the disk.
-static size_t weight(const struct chunk_view *c)
-{
-	return c->clen ? c->clen : (size_t)c->blocks << BLOCK_SHIFT;
-}
-
-// Takes the head of a queue and the neighbours that follow it there. The fill's become flights, but
-// for those that a reader has asked for meanwhile. Called with the lock held.
-static bool take(struct lazy *lz, bool local_only, struct job *j)
-{
-	struct queue *q = lz->local.n || local_only ? &lz->local
-		: lz->demand.n			    ? &lz->demand
-						    : &lz->fill;
-	bool fill = q == &lz->fill;
-	// beside a mount's readers it takes little at a time, and never every worker
-	size_t limit = !fill	 ? JOIN_BYTES
-		: lz->background ? JOIN_BYTES_BACKGROUND
-				 : JOIN_BYTES_FILL;
-	size_t bytes = 0;
-	uint32_t space = 0;
-
-	while (fill && q->n && lz->state[queue_head(q)] != ST_NONE)
-		queue_drop(q);
-	if (!q->n || (fill && lz->background && lz->filling >= lz->n_workers / 2))
-		return false;
-	*j = (struct job){ .first = queue_head(q), .local = q == &lz->local, .fill = fill };
-	lz->filling += fill;
-	for (; q->n && queue_head(q) == j->first + j->n; queue_drop(q), j->n++) {
-		uint32_t chunk = queue_head(q);
-		struct chunk_view c;
-
-		index_chunk(lz->conf.ix, chunk, &c);
-		if (j->n && (c.space != space || bytes + weight(&c) > limit))
-			break;
-		if (fill && lz->state[chunk] != ST_NONE)
-			break;
-		if (fill)
-			lz->state[chunk] = ST_FLIGHT;
-		space = c.space;
-		bytes += weight(&c);
-	}
-	return true;
-}
-
-static void fail(struct lazy *lz, const struct job *j, int error)
-{
-	for (uint32_t i = j->first; i < j->first + j->n; i++) {
-		struct chunk_view c;
-
-		index_chunk(lz->conf.ix, i, &c);
-		land(lz, i, &c, NULL, error, 0);
-	}
-}
-
-static void *work(struct lazy *lz, bool local_only)
-{
-	struct worker w = { .lz = lz, .local_only = local_only };
-	struct job j;
-
-	pthread_mutex_lock(&lz->lock);
-	while (!lz->stop) {
-		if (!take(lz, w.local_only, &j)) {
-			pthread_cond_wait(w.local_only ? &lz->near : &lz->work, &lz->lock);
-			continue;
-		}
-		pthread_mutex_unlock(&lz->lock);
-		if (!w.plain)
-			w.plain = malloc(lz->plain_max);
-		if (!w.plain)
-			fail(lz, &j, -ENOMEM);
-		else if (j.local)
-			serve_local(&w, &j);
-		else
-			serve(&w, &j);
-		pthread_mutex_lock(&lz->lock);
-		lz->filling -= j.fill;
-		if (j.fill && w.packed_cap > JOIN_BYTES) {
-			free(steal(&w.packed));
-			w.packed_cap = 0;
-		}
-	}
-	pthread_mutex_unlock(&lz->lock);
-	free(w.packed);
-	free(w.plain);
-	return NULL;
-}
-
-static void *work_any(void *arg)
-{
-	return work(arg, false);
-}
-
-static void *work_local(void *arg)
-{
-	return work(arg, true);
 }
 
 // ---- deadlines ----
@@ -520,7 +209,7 @@ static void *expire(void *arg)
 			free(w);
 			w = next;
 		}
-		pause_ms(EXPIRE_MS);
+		lazy_pause(EXPIRE_MS);
 		pthread_mutex_lock(&lz->lock);
 	}
 	pthread_mutex_unlock(&lz->lock);
@@ -761,11 +450,11 @@ static int start_threads(struct lazy *lz)
 
 	lz->workers = xcalloc(threads + 2, sizeof *lz->workers);
 	while (lz->n_workers < threads &&
-		!pthread_create(&lz->workers[lz->n_workers], NULL, work_any, lz))
+		!pthread_create(&lz->workers[lz->n_workers], NULL, lazy_work_any, lz))
 		lz->n_workers++;
 	if (!lz->n_workers)
 		return warn_errno(-EAGAIN, "start a thread");
-	if (pthread_create(&lz->workers[lz->n_workers], NULL, work_local, lz))
+	if (pthread_create(&lz->workers[lz->n_workers], NULL, lazy_work_local, lz))
 		return warn_errno(-EAGAIN, "start a thread");
 	lz->n_workers++;
 	if (!lz->conf.deadline_ns || lz->conf.deadline_ns == UINT64_MAX)
@@ -822,8 +511,11 @@ static void cancel_rest(struct lazy *lz)
 		struct queue *q = lz->local.n ? &lz->local : &lz->demand;
 		uint32_t chunk = queue_head(q);
 
+		struct chunk_view c;
+
 		queue_drop(q);
-		fail(lz, &(struct job){ .first = chunk, .n = 1 }, -ECANCELED);
+		index_chunk(lz->conf.ix, chunk, &c);
+		lazy_land(lz, chunk, &c, NULL, -ECANCELED, 0);
 	}
 }
 

@@ -96,6 +96,21 @@ int queue_put(struct queue *q, uint32_t v) must_check;
 // Calls the hook, if there is one. Called without the lock.
 void lazy_landed(struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks);
 
+// Ends a flight: the chunk's new state, and its bytes (or the error) to all who wait. not_kept: why
+// the store does not have it.
+void lazy_land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, const uint8_t *plain,
+	int error, int not_kept);
+// An error that may be gone when the registry is asked again.
+bool lazy_transient(int error);
+void lazy_pause(unsigned ms);
+
+// ---- lazywork.c ----
+
+#define JOIN_BYTES (1u << 20) // compressed bytes that one request fetches for readers
+// Threads of workers; arg: the engine. The second one only takes what the store should have.
+void *lazy_work_any(void *lz);
+void *lazy_work_local(void *lz);
+
 // ---- lazyboot.c ----
 
 // Starts to take frames, from hooks.boot_fd or the store. -errno logged. Nothing to do: boot = NULL.
