@@ -229,8 +229,10 @@ static void settle_frame(struct lazy_boot *b, uint32_t frame, bool here)
 
 	pthread_mutex_lock(&lz->lock);
 	b->state[frame] = here ? FRAME_HERE : FRAME_LOST;
-	if (++b->settled == b->frames)
-		b->over = lz->stats->boot_over = now_ns();
+	if (++b->settled == b->frames) {
+		b->over = now_ns();
+		lz->stats->boot_over = b->over;
+	}
 	w = sift(b);
 	pthread_mutex_unlock(&lz->lock);
 	serve(lz, w);
