@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "creds.h"
+#include "erofsmnt.h"
 #include "fuse.h"
 #include "holder.h"
 #include "json.h"
@@ -316,7 +317,7 @@ static void calm_fuse(int dir, const struct start *s)
 	if (fd < 0 || write(fd, "0\n", 2) < 0)
 		debug("%s: %s", path, strerror(errno));
 	else if (state_ask(dir, s->id, CTL_TUNE, fd, ASK_MS, &c))
-		debug("the read-ahead of %s stays off", s->image);
+		erofs_raise_readahead(fd); // nobody else would
 }
 
 // What the driver makes of the FUSE mount takes its place.
@@ -331,7 +332,7 @@ static int make_mount(struct host_image *h, const struct driver *d, const struct
 		return r;
 	if (made.readahead >= 0) {
 		if (state_ask(s->dir, s->id, CTL_TUNE, made.readahead, ASK_MS, &c))
-			debug("the read-ahead of %s stays off", s->image);
+			erofs_raise_readahead(made.readahead);
 		close(made.readahead);
 	}
 	// the new mount's file keeps it; held here, it would outlive the last unmount
@@ -448,9 +449,10 @@ static void make_id(const struct host_image *h, const struct serve_conf *conf, c
 	struct digest d;
 
 	fstat(h->store->fd, &st);
-	text = xasprintf("%s %ju:%ju %s %s %s %ju %d", digest_str(&h->index, index),
+	text = xasprintf("%s %ju:%ju %s %s %s %ju %d%s", digest_str(&h->index, index),
 		(uintmax_t)st.st_dev, (uintmax_t)st.st_ino, conf->driver, h->form,
-		h->repo ? h->repo->name : "", (uintmax_t)conf->deadline_ns, conf->net->plain_http);
+		h->repo ? h->repo->name : "", (uintmax_t)conf->deadline_ns, conf->net->plain_http,
+		conf->record > 0 ? " record" : "");
 	d = sha256_of(text, strlen(text));
 	snprintf(out, 17, "%.16s", digest_hex(&d, hex));
 }
