@@ -6,6 +6,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "feed.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -28,6 +29,23 @@ static void *watch_reader(void *arg)
 	_exit(0);
 }
 
+// What the caller's caller has left open (a pipe, a lock) is to end with the caller. All of our own,
+// and so the connection, have the flag.
+static void close_inherited(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		int fd = (int)strtol(e->d_name, NULL, 10), flags = fcntl(fd, F_GETFD);
+
+		if (fd > STDERR_FILENO && flags >= 0 && !(flags & FD_CLOEXEC))
+			close(fd);
+	}
+	if (d)
+		closedir(d);
+}
+
 static void let_go(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -35,6 +53,7 @@ static void let_go(void)
 	for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
 		if (null < 0 || dup2(null, i) < 0)
 			close(i);
+	close_inherited();
 	if (chdir("/"))
 		debug("chdir /: %s", strerror(errno));
 	setsid();
