@@ -79,7 +79,7 @@ static int store_range(struct prefill *p, const struct range *g)
 	uint64_t base = (uint64_t)erofs_space_start(p->im, g->space) << BLOCK_SHIFT;
 	int r = 0;
 
-	for (; off < end && !r; off += PIECE) {
+	for (; off < end && !r && !stopped(p); off += PIECE) {
 		uint32_t n = (uint32_t)MIN(end - off, (uint64_t)PIECE);
 
 		r = lazy_read_wait(p->lz, g->space, off, p->buf, n);
