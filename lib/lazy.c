@@ -124,8 +124,8 @@ static void land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, co
 	lz->state[chunk] = error || not_kept ? ST_NONE : ST_OK;
 	awaited = lz->awaited[chunk];
 	lz->awaited[chunk] = false;
-	if (error && !w && !awaited)
-		background_failed(lz);
+	if ((error || not_kept) && !w && !awaited)
+		background_failed(lz, error);
 	pthread_mutex_unlock(&lz->lock);
 	while (w) {
 		struct waiter *next = w->next;
@@ -181,13 +181,24 @@ static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *pla
 	return false;
 }
 
-// To readers, a cache that cannot be written only costs a later fetch.
-int lazy_keep(
-	struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks, const uint8_t *plain)
+// The same from boot frames that have brought all of it; kept as the chunk that it is.
+static bool load_boot(struct lazy *lz, const struct chunk_view *c, uint8_t *plain)
 {
-	struct space *sp = &lz->spaces[space];
+	const struct lazy_req all = { .space = c->space,
+		.off = (uint64_t)c->block << BLOCK_SHIFT,
+		.len = c->blocks << BLOCK_SHIFT,
+		.buf = plain };
+
+	return boot_copy(lz, c, &all) && sound(c, plain) &&
+		!lazy_keep(lz, &lz->spaces[c->space].file, c->block, c->blocks, plain);
+}
+
+// To readers, a cache that cannot be written only costs a later fetch.
+int lazy_keep(struct lazy *lz, struct space_file *f, uint32_t block, uint32_t blocks,
+	const uint8_t *plain)
+{
 	int r = pwrite_full(
-		sp->file.fd, plain, (size_t)blocks << BLOCK_SHIFT, (uint64_t)block << BLOCK_SHIFT);
+		f->fd, plain, (size_t)blocks << BLOCK_SHIFT, (uint64_t)block << BLOCK_SHIFT);
 
 	if (r) {
 		if (!lz->no_cache_said)
@@ -197,7 +208,7 @@ int lazy_keep(
 		lz->no_cache_said = true;
 		return r;
 	}
-	space_mark(&sp->file, block, blocks, true);
+	space_mark(f, block, blocks, true);
 	return 0;
 }
 
@@ -289,7 +300,8 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill)
 				e = corrupt(lz, &c);
 		}
 		land(lz, i, &c, w->plain, e,
-			e ? 0 : lazy_keep(lz, c.space, c.block, c.blocks, w->plain));
+			e ? 0
+			  : lazy_keep(lz, &lz->spaces[c.space].file, c.block, c.blocks, w->plain));
 	}
 }
 
@@ -323,7 +335,7 @@ static void serve(struct worker *w, const struct job *j)
 			fetch(w, run, i - run, j->fill);
 			run = i;
 		}
-		local = load_local(lz, &c, w->plain);
+		local = load_local(lz, &c, w->plain) || load_boot(lz, &c, w->plain);
 		if (!local && has_source(lz, &c))
 			continue; // joins the run
 		run = i + 1;
@@ -454,7 +466,26 @@ static void *work_local(void *arg)
 
 // ---- deadlines ----
 
-// Takes the waiters whose time is over off the lists. Called with the lock held.
+// Takes the waiters whose time is over off a list, to *out. Called with the lock held.
+static void take_expired(struct lazy *lz, struct waiter **list, uint64_t now, struct waiter **out)
+{
+	struct waiter *w;
+
+	for (struct waiter **p = list; (w = *p);) {
+		if (w->req->deadline > now) {
+			p = &w->next;
+			continue;
+		}
+		*p = w->next;
+		w->next = *out;
+		*out = w;
+		lz->waiting--;
+		lz->later = now;
+		if (!w->req->hurried)
+			lz->late = now;
+	}
+}
+
 static struct waiter *expired(struct lazy *lz)
 {
 	uint32_t chunks = index_chunks(lz->conf.ix);
@@ -462,19 +493,9 @@ static struct waiter *expired(struct lazy *lz)
 	uint64_t now = now_ns();
 
 	for (uint32_t i = 0; i < chunks; i++)
-		for (struct waiter **p = &lz->waiters[i], *w; (w = *p);) {
-			if (w->req->deadline > now) {
-				p = &w->next;
-				continue;
-			}
-			*p = w->next;
-			w->next = out;
-			out = w;
-			lz->waiting--;
-			lz->later = now;
-			if (!w->req->hurried)
-				lz->late = now;
-		}
+		if (lz->waiters[i])
+			take_expired(lz, &lz->waiters[i], now, &out);
+	take_expired(lz, &lz->boot_waiters, now, &out);
 	return out;
 }
 
@@ -525,8 +546,8 @@ bool lazy_copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *req)
 		memset((uint8_t *)req->buf + o.to, 0, o.n);
 		return true;
 	}
-	if (lz->state[chunk] != ST_OK && !boot_has(lz, &c, req))
-		return false;
+	if (lz->state[chunk] != ST_OK)
+		return boot_copy(lz, &c, req);
 	at = ((uint64_t)c.block << BLOCK_SHIFT) + o.from;
 	return !pread_full(lz->spaces[c.space].file.fd, (uint8_t *)req->buf + o.to, o.n, at);
 }
@@ -572,6 +593,8 @@ int lazy_wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 
 static void tell_asked(struct lazy *lz, const struct lazy_req *req)
 {
+	if (!lz->asking)
+		return;
 	pthread_mutex_lock(&lz->hook_lock);
 	if (lz->hooks.asked)
 		lz->hooks.asked(lz->hooks.arg, req->space, req->off, req->len);
@@ -588,6 +611,19 @@ static bool came_meanwhile(struct lazy *lz, uint32_t chunk, struct lazy_req *req
 		return false;
 	req->left++;
 	return true;
+}
+
+// Settles the part of came_meanwhile(). What the disk does not give after all is asked for.
+static void take_what_came(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
+{
+	int r = 0;
+
+	if (!lazy_copy_here(lz, chunk, req)) {
+		pthread_mutex_lock(&lz->lock);
+		r = lz->stop ? -ECANCELED : lazy_wait_for(lz, chunk, req);
+		pthread_mutex_unlock(&lz->lock);
+	}
+	lazy_settle(lz, req, r);
 }
 
 int lazy_read(struct lazy *lz, struct lazy_req *req)
@@ -610,8 +646,7 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 		if (!lazy_copy_here(lz, c, req))
 			missing[n++] = c;
 	atomic_fetch_add(&lz->stats.reads, 1);
-	if (lz->hooks.asked)
-		tell_asked(lz, req);
+	tell_asked(lz, req);
 	if (!n)
 		return 1;
 	atomic_fetch_add(&lz->stats.waits, 1);
@@ -631,7 +666,7 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 		req->error = r;
 	pthread_mutex_unlock(&lz->lock);
 	for (uint32_t i = 0; i < n_came; i++)
-		lazy_settle(lz, req, lazy_copy_here(lz, came[i], req) ? 0 : -EIO);
+		take_what_came(lz, came[i], req);
 	pthread_mutex_lock(&lz->lock);
 	idle = !--req->left; // nothing was queued, or all has been answered
 	r = req->error;
@@ -844,6 +879,7 @@ void lazy_unhook(struct lazy *lz)
 	lz->hooks.landed = NULL;
 	lz->hooks.started = NULL;
 	lz->hooks.asked = NULL;
+	lz->asking = false;
 	pthread_mutex_unlock(&lz->hook_lock);
 }
 
@@ -851,7 +887,10 @@ int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks)
 {
 	int r;
 
+	pthread_mutex_lock(&lz->hook_lock);
 	lz->hooks = *hooks;
+	lz->asking = hooks->asked != NULL;
+	pthread_mutex_unlock(&lz->hook_lock);
 	r = boot_open(lz);
 	return r ? r : background_open(lz);
 }
