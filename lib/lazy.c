@@ -181,13 +181,26 @@ static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *pla
 	return false;
 }
 
-// The same from boot frames that have brought all of it; kept as the chunk that it is.
-static bool load_boot(struct lazy *lz, const struct chunk_view *c, uint8_t *plain)
+static struct lazy_req all_of(const struct chunk_view *c, uint8_t *plain)
 {
-	const struct lazy_req all = { .space = c->space,
+	return (struct lazy_req){ .space = c->space,
 		.off = (uint64_t)c->block << BLOCK_SHIFT,
 		.len = c->blocks << BLOCK_SHIFT,
 		.buf = plain };
+}
+
+// May it be had without the network?
+static bool is_near(const struct lazy *lz, const struct chunk_view *c)
+{
+	const struct lazy_req all = all_of(c, NULL);
+
+	return space_has(&lz->spaces[c->space].file, c->block, c->blocks) || boot_has(lz, c, &all);
+}
+
+// The chunk's bytes from boot frames that have brought all of it; kept as the chunk that it is.
+static bool load_boot(struct lazy *lz, const struct chunk_view *c, uint8_t *plain)
+{
+	const struct lazy_req all = all_of(c, plain);
 
 	return boot_copy(lz, c, &all) && sound(c, plain) &&
 		!lazy_keep(lz, &lz->spaces[c->space].file, c->block, c->blocks, plain);
@@ -329,9 +342,7 @@ static void serve(struct worker *w, const struct job *j)
 		bool local;
 
 		index_chunk(lz->conf.ix, i, &c);
-		if (run < i &&
-			space_has(&lz->spaces[c.space].file, c.block,
-				c.blocks)) { // both need the buffer
+		if (run < i && is_near(lz, &c)) { // both need the buffer
 			fetch(w, run, i - run, j->fill);
 			run = i;
 		}
