@@ -8,7 +8,7 @@
 // What the serving of one mount is like.
 struct serving {
 	bool foreseen; // the boot stream says what the start reads: it is put into the page cache, and
-		// the kernel is not to read ahead
+		       // the kernel is not to read ahead
 	bool record; // each read is to be seen as it is: no read-ahead, nothing is put anywhere
 	struct lazy_hooks hooks; // landed, started and arg: what the driver adds
 };
