@@ -64,7 +64,7 @@ enum lazy_fill { LAZY_FILL_OFF, LAZY_FILL_AUTO, LAZY_FILL_NOW };
 
 // What a server of the image adds. Functions run on engine threads and must not wait for data.
 struct lazy_hooks {
-	int boot_fd; // the boot stream, from frame boot_first on, to its end (dup'ed); 0: none
+	int boot_fd; // the boot stream, from frame boot_first on, to its end (taken over); 0: none
 	uint32_t boot_first;
 	enum lazy_fill fill;
 	uint64_t fill_rate; // bytes per second from the network; 0: as fast as it comes
