@@ -276,6 +276,7 @@ static int run(int argc, char **argv)
 		return RUN_FAILED;
 	if (host_open(argv[0], &image_opts.host, &h))
 		return RUN_FAILED;
+	conf.hasty = true;
 	args = make_args(&h->img->config, argc - 1, argv + 1);
 	if (!args[0]) {
 		warn("%s names no command; give one", h->name);

@@ -124,6 +124,14 @@ static bool is_foreseen(const struct host_image *h)
 	return index_frames(h->ix) > 0;
 }
 
+// A process that starts from an image that nobody has traced reads on and on, and each piece costs a
+// round trip: the fill goes ahead of it.
+static enum lazy_fill fill_of(const struct host_image *h, const struct serve_conf *conf)
+{
+	return conf->hasty && conf->fill == LAZY_FILL_AUTO && !is_foreseen(h) ? LAZY_FILL_NOW
+									      : conf->fill;
+}
+
 static int make_about(const struct host_image *h, const struct serve_conf *conf, int *ret_fd)
 {
 	cleanup_free char *reference = NULL, *store = realpath(h->store->path, NULL),
@@ -139,7 +147,7 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 		.boot_first = h->boot_first,
 		.begun = h->begun,
 		.resolved = now_ns(),
-		.fill = conf->fill,
+		.fill = fill_of(h, conf),
 		.fill_rate = conf->fill_rate,
 		.record = conf->record > 0,
 		.deadline_ns = conf->deadline_ns,

@@ -12,9 +12,10 @@ struct serve_conf {
 	const char *why;	    // that driver, for `status`: set by serve_image
 	uint64_t deadline_ns;	    // of a read that needs the registry; UINT64_MAX: none
 	enum lazy_fill fill;	    // of what nobody has read
-	uint64_t fill_rate;	    // its bytes per second at most; 0: any
-	int record;		    // where reads are written down (implies `alone`); 0: nowhere
-	bool alone;		    // a holder and worker of its own in any case
+	bool hasty;	    // without a boot stream, LAZY_FILL_AUTO fills from the beginning
+	uint64_t fill_rate; // its bytes per second at most; 0: any
+	int record;	    // where reads are written down (implies `alone`); 0: nowhere
+	bool alone;	    // a holder and worker of its own in any case
 };
 
 struct served {
