@@ -122,7 +122,7 @@ def make_image(cmd, name):
 def references():
     squash = ["mksquashfs", "TREE", "OUT", "-noappend", "-quiet", "-no-progress", "-comp"]
     refs = {"mksquashfs zstd 3": [*squash, "zstd", "-Xcompression-level", "3"], "mksquashfs lz4": [*squash, "lz4"]}
-    if not TOOLS["mount.erofs"].why_not and TOOLS["mount.erofs"].bin:
+    if TOOLS["mount.erofs"].bin:
         mkfs = os.path.join(TOOLS["mount.erofs"].bin, "mkfs.erofs")
         refs["mkfs.erofs zstd 3"] = [mkfs, "--quiet", "-zzstd,level=3", "-C131072", "OUT", "TREE"]
     return refs

@@ -69,15 +69,16 @@ def panel(c, y, results, profile, names):
             continue
         y += GAP
         body.text(LEFT - 10, y + BAR * len(bars) / 2 + 4, w, 12, "end")
-        for seconds, colour in bars:
-            share = seconds / best
-            body.rect(LEFT, y, x_of(share) - LEFT, BAR - 2, colour)
-            body.text(x_of(share) + 5, y + BAR - 3, f"{seconds:.2f}" + (f" (× {share:.1f})" if share > FULL else ""), 10)
-            y += BAR
         limit = results.limit(profile, w)
-        if limit:
-            x = x_of(limit / best)
-            body.line(x, y - BAR * len(bars) - 2, x, y + 1, LIMIT, 2.5)
+        for seconds, colour in bars:
+            share, x = seconds / best, x_of(seconds / best)
+            body.rect(LEFT, y, x - LEFT, BAR - 2, colour)
+            if limit and colour == BARS[-1][1]:
+                at = x_of(limit / best)
+                body.line(at, y - 2, at, y + BAR, LIMIT, 2.5)
+                x = max(x, at) if at - x < 32 else x       # the label goes behind it
+            body.text(x + 5, y + BAR - 3, f"{seconds:.2f}" + (f" (× {share:.1f})" if share > FULL else ""), 10)
+            y += BAR
     for tenth in (0, 25, 50, 75, 100):
         x = x_of(tenth / 100)
         c.line(x, first, x, y + 8, FAINT)

@@ -56,8 +56,12 @@ class Results:
         return statistics.median(v) if v else None
 
     def workloads(self):
-        known = {k[2] for k in self.rows}
+        known = {k[2] for k in self.rows if self.own(*k)}
         return [w for w in prepare.workloads() if w in known]
+
+    def own(self, *key):
+        """was that measured in a session of this fcpull?"""
+        return any(r["binary"] == self.binary for r in self.rows.get(key, {}).values())
 
     def tools(self, part):
         return [t for t in TOOLS if any(k[0] == part and k[3] == t for k in self.rows)]
@@ -66,13 +70,13 @@ class Results:
         """(seconds, tool) of the fastest plain pull and run; others: not fcpull's own"""
         v = [(self.median("total", part, profile, workload, t), t) for t in TOOLS if TOOLS[t].plain and (TOOLS[t].peer or not others)]
         v = [x for x in v if x[0] is not None]
-        return min(v) if v else (None, None)
+        return min([x for x in v if self.own(part, profile, workload, x[1])] or v or [(None, None)])
 
     def limit(self, profile, workload):
         """L of issue and README: local run + traced bytes over the wire + 3 round trips"""
         local = self.median("total", "local", "local", workload, "boot")
         frames = self.median("frames", "sizes", "local", workload, "boot")
-        if local is None or frames is None:
+        if local is None or frames is None or not PROFILES[profile]["rate"]:
             return None
         return local + frames / PROFILES[profile]["rate"] + 3 * ROUND_TRIP
 
@@ -87,6 +91,10 @@ def spread(v, digits=2):
 
 def ratio(a, b):
     return "–" if a is None or not b else f"{a / b:.2f}"
+
+
+def seconds(r, *key):
+    return spread(r.values("total", *key)) + ("" if r.own(*key) or not r.runs(*key) else " \\*")
 
 
 def number(v, digits=0, scale=1.0):
@@ -126,7 +134,8 @@ Made by `make bench` (`bench/run`; what it does and its options: `bench/run -h`)
 - Registry: Debian's docker-registry without TLS and tokens, blobs in a tmpfs, in a network namespace; a veth pair shaped by HTB, the delay by
   `bench/delayproxy.c`. Registry and proxy run on the same cores as what is measured.
 - A run: empty store, caches dropped, the tool's own binaries read back in, daemons started anew; then from the command to exit 0 of the workload.
-  Tools take turns. Seconds are medians, (minimum–maximum). CPU: user and system seconds of the tool, its daemons and the container.
+  Tools take turns. Seconds are medians, (minimum–maximum); \\* = of an earlier session, not beside this fcpull. CPU: user and system seconds
+  of the tool, its daemons and the container.
 """
     if noisy:
         text += f"- **{noisy} of {len(busy)} runs began on a machine that was busy with other things: their times are worth little.**\n"
@@ -140,7 +149,7 @@ def start_section(r, profile):
     key = lambda w, t: ("start", profile, w, t)         # noqa: E731
     text = f"\n## Cold start, {PROFILES[profile]['label']}\n\nSeconds:\n\n"
     text += markdown(["workload"] + [TOOLS[t].label for t in tools],
-                     [[w] + [spread(r.values("total", *key(w, t))) for t in tools] for w in names])
+                     [[w] + [seconds(r, *key(w, t)) for t in tools] for w in names])
     text += "\nRatio to the best plain pull of containerd, podman and skopeo (less is better); the limit L = local run + traced bytes ÷ bandwidth" \
             " + 3 round trips; stargz: quoted, see the end.\n\n"
     ours = [t for t in tools if not TOOLS[t].peer]
@@ -202,7 +211,7 @@ def readall_section(r, profile):
         if best is None:
             continue
         ours = r.median("total", "readall", profile, w, "accel")
-        rows.append([w] + [spread(r.values("total", "readall", profile, w, t)) for t in tools] + [by, ratio(ours, best)])
+        rows.append([w] + [seconds(r, "readall", profile, w, t) for t in tools] + [by, ratio(ours, best)])
     if not rows:
         return ""
     return f"\n## A run that reads every byte, {PROFILES[profile]['label']}\n\n`tar -c --one-file-system / | wc -c` in the image; seconds.\n\n" + \
@@ -225,6 +234,50 @@ def convert_section(r):
     return "\n## Convert\n\nFrom and to a registry on loopback, without a link; against `gzip -dc` of all layers, one after the other, to /dev/null. " \
         "The references work on the unpacked tree, which is in memory; their sizes are ratios to the gzip layers too.\n\n" + \
         markdown(["workload", "gzip -dc s", "convert s", "ratio", "CPU s", "peak MiB", "peak disk MB", "gzip layers MB", "result ÷ layers"] + refs, rows)
+
+
+def aims(r):
+    """[(aim, [(where, value, limit)])]: issue 4's, as far as they are ratios"""
+    start, both = "start", [(p, w) for p in PROFILES for w in r.workloads()]
+    m, best = r.median, r.best_plain
+    def rows(value, limit):                                                     # noqa: E306
+        v = [(f"{w}, {p}", value(p, w), limit(w)) for p, w in both]
+        return [x for x in v if x[1] is not None]
+
+    def over(a, b):
+        return a / b if a is not None and b else None
+
+    def sent(p, w):
+        parts = [m(k, "sizes", "local", w, "boot") for k in ("index", "frames")]
+        return over(m("blob_bytes", start, p, w, "boot"), None if None in parts else sum(parts))
+
+    def convert(what, p, w):
+        of = m("total", "convert", "local", w, "gzip -dc") if what == "total" else m("original_size", "convert", "local", w, "convert")
+        return over(m(what, "convert", "local", w, "convert"), of) if p == "local" else None
+
+    return [("blob requests before the first instruction ≤ 1, beside the config",
+             rows(lambda p, w: m("blob_requests", "first", p, w, "boot"), lambda w: 2)),
+            ("demand requests of the recorded workload ≤ 3 (blob requests but config and boot stream)",
+             rows(lambda p, w: None if (n := m("blob_requests", start, p, w, "boot")) is None else n - 2, lambda w: 3)),
+            ("boot stream ÷ L ≤ 1.15", rows(lambda p, w: over(m("total", start, p, w, "boot"), r.limit(p, w)), lambda w: 1.15)),
+            ("boot stream ÷ best plain pull ≤ 0.25 (jvm-web 0.4)",
+             rows(lambda p, w: over(m("total", start, p, w, "boot"), best(start, p, w)[0]), lambda w: 0.4 if w == "jvm-web" else 0.25)),
+            ("fcpull's plain pull and run ÷ the best of the others ≤ 0.6",
+             rows(lambda p, w: over(m("total", start, p, w, "orig"), best(start, p, w)[0]), lambda w: 0.6)),
+            ("reading everything, accelerated without trace ÷ best plain pull ≤ 1.0",
+             rows(lambda p, w: over(m("total", "readall", p, w, "accel"), best("readall", p, w, others=False)[0]), lambda w: 1.0)),
+            ("convert ÷ gunzip ≤ 0.8", rows(lambda p, w: convert("total", p, w), lambda w: 0.8)),
+            ("converted size ÷ gzip layers ≤ 1.05", rows(lambda p, w: convert("size", p, w), lambda w: 1.05)),
+            ("blob bytes sent ÷ (index + boot frames) ≤ 1.05", rows(sent, lambda w: 1.05))]
+
+
+def aims_section(r):
+    rows = []
+    for aim, values in aims(r):
+        if values:
+            missed = [f"{where} {v:.2f}" for where, v, limit in values if v > limit + 0.004]
+            rows.append([aim, f"{len(values) - len(missed)} of {len(values)}", f"{max(v for _, v, _ in values):.2f}", "; ".join(missed) or "–"])
+    return "\n## Aims\n\n" + markdown(["aim", "reached", "worst", "not reached"], rows) if rows else ""
 
 
 def end_section(r):
@@ -251,6 +304,7 @@ def write(where):
     text = head(r, records)
     if plot.write(r, os.path.join(where, "results.svg")):
         text += "\n![Cold start](results.svg)\n"
+    text += aims_section(r)
     for p in PROFILES:
         text += start_section(r, p)
     text += first_section(r)

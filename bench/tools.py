@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 import json
 import os
 import shutil
-import tempfile
 
 from base import Daemon, HERE, S, TOP, install, out_of, remove, say, sh, version_of, wipe
 from bundle import edit_config, runtime
@@ -126,6 +125,7 @@ class Containerd(Tool):
 
 class Podman(Tool):
     label, plain = "podman (overlay)", True
+    run = "/run/fcpull-bench-podman"        # podman takes at most 50 characters
 
     def version(self):
         return version_of("podman", "--version")
@@ -140,7 +140,7 @@ class Podman(Tool):
 
     def setup(self, job):
         super().setup(job)
-        self.run = tempfile.mkdtemp(prefix="fcb.", dir="/run")          # at most 50 characters
+        wipe(self.run)
         sh(*self.podman("images"))      # makes the empty store: not part of a pull
 
     def steps(self, job):
@@ -153,8 +153,7 @@ class Podman(Tool):
 
     def cleanup(self):
         super().cleanup()
-        if hasattr(self, "run"):
-            remove(self.run)
+        remove(self.run)
 
 
 class SkopeoUmoci(Tool):
