@@ -177,13 +177,13 @@ def bytes_section(r, profile):
     rows = []
     for w in r.workloads():
         frames, index = (r.median(k, "sizes", "local", w, "boot") for k in ("frames", "index"))
-        got = r.median("blob_bytes", "start", profile, w, "boot")
+        got = r.median("blob_bytes", "demand", profile, w, "boot")
         if frames is not None and got is not None:
             rows.append([w, number(index, 2, 1e6), number(frames, 2, 1e6), number(got, 2, 1e6), ratio(got, index + frames),
-                         number(r.median("blob_requests", "start", profile, w, "boot"))])
+                         number(r.median("blob_requests", "demand", profile, w, "boot"))])
     if not rows:
         return ""
-    return "\nThe boot stream's bytes: MB of blobs that the registry has sent ÷ (index + boot frames); blob requests.\n\n" + \
+    return "\nThe boot stream's bytes, with --fill=off: MB of blobs that the registry has sent ÷ (index + boot frames); blob requests.\n\n" + \
         markdown(["workload", "index MB", "frames MB", "sent MB", "ratio", "blob requests"], rows)
 
 
@@ -248,12 +248,12 @@ def aims(r):
         return a / b if a is not None and b else None
 
     def demand(p, w):
-        n, before = m("blob_requests", start, p, w, "boot"), m("blob_requests", "first", p, w, "boot")
+        n, before = m("blob_requests", "demand", p, w, "boot"), m("blob_requests", "first", p, w, "boot")
         return None if n is None or before is None else n - before
 
     def sent(p, w):
         parts = [m(k, "sizes", "local", w, "boot") for k in ("index", "frames")]
-        return over(m("blob_bytes", start, p, w, "boot"), None if None in parts else sum(parts))
+        return over(m("blob_bytes", "demand", p, w, "boot"), None if None in parts else sum(parts))
 
     def convert(what, p, w):
         of = m("total", "convert", "local", w, "gzip -dc") if what == "total" else m("original_size", "convert", "local", w, "convert")

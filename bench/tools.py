@@ -82,6 +82,8 @@ class Fcpull(Tool):
         cmd = [S.fcpull, "run", "-q", "--plain-http", "--net", "none"]
         if job["command"]:
             cmd += ["--entrypoint", job["command"][0]]
+        if job["part"] == "demand":
+            cmd += ["--fill=off"]
         if job.get("bind"):
             cmd += ["-v", job["bind"]]
         return [("run", [*cmd, job["ref"], *job["command"][1:]], self.env())]
