@@ -65,7 +65,7 @@ def panel(c, y, results, profile, names):
     body = Canvas()
     for w in names:
         best, bars = bars_of(results, profile, w)
-        if not best:
+        if not best or len(bars) < 2:
             continue
         y += GAP
         body.text(LEFT - 10, y + BAR * len(bars) / 2 + 4, w, 12, "end")
