@@ -14,11 +14,13 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include "creds.h"
+#include "erofsmnt.h"
 #include "fuse.h"
 #include "holder.h"
 #include "json.h"
@@ -326,6 +328,18 @@ static void calm_fuse(int dir, const struct start *s)
 		debug("the read-ahead of %s stays off", s->image);
 }
 
+// The kernel takes the read-ahead of a connection from the worker's first answer; so that is waited
+// for, by asking for something.
+static void tune_fuse(int mnt, const struct start *s)
+{
+	cleanup_free char *path = xasprintf("/sys/class/bdi/0:%u/read_ahead_kb", s->connection);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd >= 0 && !fstatfs(mnt, &fs))
+		erofs_raise_readahead(fd);
+}
+
 // What the driver makes of the FUSE mount takes its place.
 static int make_mount(struct host_image *h, const struct driver *d, const struct serving *how,
 	const struct start *s, int *mnt)
@@ -350,8 +364,10 @@ static int make_mount(struct host_image *h, const struct driver *d, const struct
 static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir, const char *id,
 	int lock, struct served *ret)
 {
-	struct fuse_mount_opts o = { .source = h->name, .subtype = "fcpull" };
 	const struct driver *d = driver_find(conf->driver);
+	struct fuse_mount_opts o = {
+		.source = h->name, .subtype = "fcpull", .file = d && d->file
+	};
 	cleanup_fd int fuse = -1, mnt = -1, about = -1;
 	struct start s = { .image = h->name,
 		.id = id,
@@ -377,6 +393,8 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 		r = launch(&s, &ret->holder);
 	if (!r && (how.foreseen || how.record))
 		calm_fuse(dir, &s);
+	else if (!r && d->file)
+		tune_fuse(mnt, &s);
 	if (!r && d->make)
 		r = make_mount(h, d, &how, &s, &mnt);
 	describe(h, conf, &st);
@@ -528,7 +546,7 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 int serve_start(
 	struct host_image *h, const char *at, const struct serve_conf *conf, struct served *ret)
 {
-	cleanup_fd int target = open(at, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_fd int target = open(at, O_PATH | O_CLOEXEC);
 	int r;
 
 	if (target < 0)

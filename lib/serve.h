@@ -28,7 +28,8 @@ struct served {
 // made later. h can be closed afterwards: workers open the image anew. Must be called while the
 // process has one thread. -errno logged.
 int serve_image(struct host_image *h, const struct serve_conf *conf, struct served *ret) must_check;
-// serve_image, and mounts it at dir. ret->mnt is -1.
+// serve_image, and mounts it at dir (which is a file where the driver's mount is one). ret->mnt is
+// -1.
 int serve_start(struct host_image *h, const char *dir, const struct serve_conf *conf,
 	struct served *ret) must_check;
 // After a mount of it was undone: waits until its processes have ended, if nobody else uses it.
