@@ -171,8 +171,7 @@ static int mount_image(int argc, char **argv)
 			remove_placeholder(argv[1]);
 		return EXIT_FAILURE;
 	}
-	info("%s is mounted at %s (%s form, %s holder %d)", h->name, argv[1], h->form,
-		s.shared ? "shared" : "new", (int)s.holder);
+	info("%s is mounted at %s", h->name, argv[1]);
 	return 0;
 }
 

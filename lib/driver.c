@@ -32,8 +32,7 @@ static int serve_image_file(
 
 	if (r)
 		return r;
-	r = imagefile_serve(
-		h->lz, im, alone, &s->hooks, s->foreseen && !s->record, fuse, threads);
+	r = imagefile_serve(h->lz, im, alone, &s->hooks, s->foreseen && !s->record, fuse, threads);
 	erofs_free(im);
 	return r;
 }

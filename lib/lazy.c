@@ -585,6 +585,21 @@ const struct stats *lazy_stats(const struct lazy *lz)
 	return lz->stats;
 }
 
+bool lazy_complete(const struct lazy *lz, uint32_t *cursor)
+{
+	uint32_t chunks = index_chunks(lz->conf.ix);
+
+	// a chunk in state OK stays OK
+	for (; *cursor < chunks; ++*cursor) {
+		struct chunk_view c;
+
+		index_chunk(lz->conf.ix, *cursor, &c);
+		if (c.codec != CODEC_ZERO && lz->state[*cursor] != ST_OK)
+			return false;
+	}
+	return true;
+}
+
 bool lazy_damaged(const struct lazy *lz)
 {
 	return lz->damaged;

@@ -18,8 +18,9 @@ struct serve_conf {
 };
 
 struct served {
-	int mnt; // the mount, detached; the file system ends with its last user
-	pid_t holder;
+	int mnt;	       // the mount, detached; the file system ends with its last user
+	int lock;	       // of the state file of one without a process; -1: none
+	pid_t holder;	       // 0: no process serves it
 	uint32_t major, minor; // of the file system
 	bool shared;	       // with an earlier mount
 };
@@ -32,6 +33,9 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 // -1.
 int serve_start(struct host_image *h, const char *dir, const struct serve_conf *conf,
 	struct served *ret) must_check;
+// Mounts what serve_image() has given, at a directory (or file). Closes s->mnt and s->lock in any
+// case. -errno logged.
+int serve_attach(struct served *s, const char *at) must_check;
 // After a mount of it was undone: waits until its processes have ended, if nobody else uses it.
 void serve_wait(const struct served *s);
 

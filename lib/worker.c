@@ -21,6 +21,7 @@
 #include "json.h"
 #include "log.h"
 #include "record.h"
+#include "seal.h"
 
 #define THREADS 4
 #define BEAT_MS 250
@@ -224,17 +225,41 @@ static void take(int ledger)
 	ctl_send(WORK_CTL, m, -1);
 }
 
+// The image's last chunk has been proved: mounts that are made from now on need no process.
+static void *seal(void *arg)
+{
+	struct host_image *h = arg;
+
+	prctl(PR_SET_NAME, "seal");
+	seal_image(h->store, h->ix);
+	return NULL;
+}
+
+static void seal_when_complete(struct host_image *h, bool *sealed)
+{
+	static uint32_t cursor;
+	pthread_t id;
+
+	if (*sealed || !lazy_complete(h->lz, &cursor))
+		return;
+	*sealed = true;
+	// (waiting for the disk must not keep this thread from beating)
+	if (!pthread_create(&id, NULL, seal, h))
+		pthread_detach(id);
+}
+
 static void *control(void *arg)
 {
-	bool alone = false;
+	struct host_image *h = arg;
+	bool alone = false, sealed = false;
 
-	(void)arg;
 	prctl(PR_SET_NAME, "control");
 	for (;;) {
 		struct ctl m;
 		int fd = -1, r;
 
 		fuse_beat();
+		seal_when_complete(h, &sealed);
 		if (alone) {
 			usleep(BEAT_MS * 1000);
 			continue;
@@ -268,7 +293,7 @@ static int wait_go(void)
 	return r ? r : m.verb == CTL_GO ? 0 : -EPROTO;
 }
 
-static int start_control(void)
+static int start_control(struct host_image *h)
 {
 	pthread_t id;
 	sigset_t all, old;
@@ -276,7 +301,7 @@ static int start_control(void)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&id, NULL, control, NULL);
+	r = pthread_create(&id, NULL, control, h);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return r ? warn_errno(-r, "start a thread") : 0;
 }
@@ -340,7 +365,7 @@ static int serve(const struct about *a)
 		s.hooks.asked = write_down;
 	}
 	if (!r)
-		r = start_control();
+		r = start_control(h);
 	if (!r)
 		r = d->serve(h, &s, HOLD_FUSE, THREADS);
 	lazy_unhook(h->lz);
