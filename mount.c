@@ -180,7 +180,8 @@ const struct applet applet_mount = {
 	"IMAGE DIR",
 	"mount an image read-only; data arrives when it is read",
 	mount_rows,
-	"A process stays behind to serve the mount; 'fcpull umount DIR' ends it. An image\n"
+	"A process stays behind to serve the mount, unless all of the image is in the store\n"
+	"and proved; 'fcpull umount DIR' ends it. An image\n"
 	"without an accelerated form is pulled whole first.\n\n"
 	"With --image-file, PATH becomes a file (made if it is missing) that is a read-only disk\n"
 	"with an EROFS file system: the data arrives when the virtual machine reads it.\n\n"
