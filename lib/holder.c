@@ -110,14 +110,16 @@ static int make_ledger(struct worker *w)
 	return 0;
 }
 
-static void write_score(int score)
+static int write_score(int score)
 {
 	cleanup_fd int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	char text[16];
 	int n = snprintf(text, sizeof text, "%d", score);
 
-	if (fd < 0 || write(fd, text, (size_t)n) < 0)
-		debug("oom_score_adj %d: %s", score, strerror(errno));
+	if (fd >= 0 && write(fd, text, (size_t)n) == n)
+		return 0;
+	debug("oom_score_adj %d: %s", score, strerror(errno));
+	return -EACCES;
 }
 
 static void exec_worker(const struct holder *h, int exe, int ctl, int ledger)
@@ -615,21 +617,40 @@ static int run(struct holder *h)
 
 // ---- what it is ----
 
-// Its own place in the one hierarchy of version 2, so that the end of its starter's session, unit
-// or container is not its own.
-static void own_cgroup(void)
+// Its own place in a hierarchy of control groups, if there is one at this directory.
+static void enter_cgroup(const char *dir)
 {
+	cleanup_free char *own = xasprintf("%s/fcpull", dir),
+			  *root = xasprintf("%s/cgroup.procs", dir),
+			  *procs = xasprintf("%s/cgroup.procs", own);
 	cleanup_fd int fd = -1;
 
-	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK))
+	if (access(root, F_OK))
 		return;
-	if (mkdir("/sys/fs/cgroup/fcpull", 0755) && errno != EEXIST)
+	if (mkdir(own, 0755) && errno != EEXIST) {
+		debug("make %s: %s", own, strerror(errno));
 		return;
-	fd = open("/sys/fs/cgroup/fcpull/cgroup.procs", O_WRONLY | O_CLOEXEC);
+	}
+	fd = open(procs, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, "0", 1) < 0)
-		debug("own cgroup: %s", strerror(errno));
+		debug("enter %s: %s", own, strerror(errno));
 }
 
+// So that the end of its starter's session, unit or container is not its own, nor are their limits
+// of memory or a freezer. Version 2, alone or beside version 1 as systemd mounts it; of version 1
+// what ends, stops or starves processes.
+static void own_cgroup(void)
+{
+	static const char *const dirs[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified",
+		"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids",
+		"/sys/fs/cgroup/freezer" };
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		enter_cgroup(dirs[i]);
+}
+
+// Below what it was at the last start with CAP_SYS_RESOURCE (0, as a rule) only that capability
+// lets it be (__set_oom_adj): then not more than that, at least.
 static void spare_from_oom(struct holder *h)
 {
 	cleanup_fd int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
@@ -638,7 +659,8 @@ static void spare_from_oom(struct holder *h)
 	if (fd >= 0 && read(fd, text, sizeof text - 1) < 0)
 		text[0] = '0';
 	h->score = (int)strtol(text, NULL, 10);
-	write_score(-1000);
+	if (write_score(-1000) && h->score > 0)
+		write_score(0);
 }
 
 static void settle_in(struct holder *h, const char *connection)

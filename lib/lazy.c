@@ -612,6 +612,23 @@ const struct stats *lazy_stats(const struct lazy *lz)
 	return lz->stats;
 }
 
+bool lazy_complete(const struct lazy *lz, bool proved, uint32_t *cursor)
+{
+	uint32_t chunks = index_chunks(lz->conf.ix);
+
+	// a chunk in state OK stays OK
+	for (; *cursor < chunks; ++*cursor) {
+		struct chunk_view c;
+
+		index_chunk(lz->conf.ix, *cursor, &c);
+		if (c.codec == CODEC_ZERO || lz->state[*cursor] == ST_OK)
+			continue;
+		if (proved || !space_has(&lz->spaces[c.space].file, c.block, c.blocks))
+			return false;
+	}
+	return true;
+}
+
 bool lazy_damaged(const struct lazy *lz)
 {
 	return lz->damaged;

@@ -93,6 +93,10 @@ void lazy_close(struct lazy *lz);
 int lazy_fetch_all(
 	struct lazy *lz, void (*progress)(void *arg, uint64_t bytes), void *arg) must_check;
 
+// Everything but zeros is here; with `proved`, and was proved in the life of this process. Cheap:
+// *cursor (0 at first) keeps how far the last call came. One caller at a time.
+bool lazy_complete(const struct lazy *lz, bool proved, uint32_t *cursor);
+
 // A local-only chunk was found damaged: nothing but a new pull can mend it.
 bool lazy_damaged(const struct lazy *lz);
 

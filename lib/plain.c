@@ -5,6 +5,7 @@
 #include "indexw.h"
 #include "ingest.h"
 #include "log.h"
+#include "seal.h"
 #include "progress.h"
 
 // Reads one layer into the file `spool`; appends its space and chunks to parts.
@@ -144,6 +145,8 @@ int plain_pull(struct store *s, struct image *img, unsigned threads, struct inde
 		r = adopt_all(s, spools, ix);
 	if (!r)
 		r = keep_index(s, img, ix);
+	if (!r)
+		seal_image(s, ix); // what was hashed here is what was written
 	for (uint32_t i = 0; i < img->n_layers; i++)
 		if (spools[i] >= 0)
 			close(spools[i]);

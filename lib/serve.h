@@ -19,8 +19,9 @@ struct serve_conf {
 };
 
 struct served {
-	int mnt; // the mount, detached; the file system ends with its last user
-	pid_t holder;
+	int mnt;	       // the mount, detached; the file system ends with its last user
+	int lock;	       // of the state file of one without a process; -1: none
+	pid_t holder;	       // 0: no process serves it
 	uint32_t major, minor; // of the file system
 	bool shared;	       // with an earlier mount
 };
@@ -29,9 +30,13 @@ struct served {
 // made later. h can be closed afterwards: workers open the image anew. Must be called while the
 // process has one thread. -errno logged.
 int serve_image(struct host_image *h, const struct serve_conf *conf, struct served *ret) must_check;
-// serve_image, and mounts it at dir. ret->mnt is -1.
+// serve_image, and mounts it at dir (which is a file where the driver's mount is one). ret->mnt is
+// -1.
 int serve_start(struct host_image *h, const char *dir, const struct serve_conf *conf,
 	struct served *ret) must_check;
+// Mounts what serve_image() has given, at a directory (or file). Closes s->mnt and s->lock in any
+// case. -errno logged.
+int serve_attach(struct served *s, const char *at) must_check;
 // After a mount of it was undone: waits until its processes have ended, if nobody else uses it.
 void serve_wait(const struct served *s);
 
