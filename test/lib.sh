@@ -5,7 +5,7 @@
 # ---- tools ----
 # Programs that the cases use, and the Debian packages that bring them; what is missing is installed once, by root only.
 TOOLS='skopeo:skopeo umoci:umoci docker-registry:docker-registry podman:podman crun:crun htpasswd:apache2-utils openssl:openssl
-fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl'
+fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl qemu-system-x86_64:qemu-system-x86'
 
 install_tools() {
 	local t missing=()
@@ -29,6 +29,9 @@ apt_install() {
 		systemctl disable --now docker-registry >/dev/null 2>&1 || true
 	fi
 }
+
+# What is downloaded once and kept. (A case has a HOME of its own.)
+export FCTEST_CACHE=${FCTEST_CACHE:-${FCPULL_VENDOR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/fcpull}/test}
 
 # ---- leaving a case ----
 skip() { echo "SKIP: $*"; exit 77; }
@@ -273,3 +276,7 @@ pod_run() {	# pod_run IMAGE [CMD]...: pulled from the registry by podman's own c
 	rm -rf --one-file-system "$POD_DIR"
 	return $rc
 }
+
+# ---- another kernel ----
+# shellcheck source=lib-qemu.sh
+. "$TESTS/lib-qemu.sh"
