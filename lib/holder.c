@@ -25,12 +25,13 @@
 
 #define MS 1000000ull
 #define TICK_MS 500
-#define STALE_TICKS 4  // without a beat, while requests wait: the worker hangs
-#define START_MS 30000 // for a worker to get ready
-#define STOP_MS 2000   // for one to stop reading
-#define DRAIN_MS 5000  // for one to answer the rest
-#define END_MS 1000    // for one to end after the unmount
-#define YOUNG_MS 20    // one that dies younger is not replaced at once
+#define STALE_TICKS 4 // without a beat, while requests wait: the worker hangs
+#define START_MS 3000 // for a successor to get ready; doubled each time that it was too short ...
+#define START_MAX_MS 30000 // ... up to this, which the first one has, and one to hand over to
+#define STOP_MS 2000	   // for one to stop reading
+#define DRAIN_MS 5000	   // for one to answer the rest
+#define END_MS 1000	   // for one to end after the unmount
+#define YOUNG_MS 20	   // one that dies younger is not replaced at once
 #define PAUSE_MS 20
 #define IDLE_DEATHS 20 // in a row, without a request served, within ...
 #define OWN_DEATH 4    // what one counts that was no SIGKILL: five of these are enough
@@ -71,6 +72,7 @@ struct holder {
 	bool over;	  // unmounted
 	bool failed;
 	uint64_t start_at;		// when the next worker may start
+	uint64_t start_ms;		// that it has to get ready
 	uint64_t idle_since, own_since; // first deaths of the two countings
 	unsigned idle_deaths, own_deaths;
 	unsigned restarts, handovers;
@@ -412,6 +414,7 @@ static void hear_worker(struct holder *h, unsigned slot)
 		close(fd);
 	if (m.verb == CTL_READY && w->state == W_STARTING && slot == CUR) {
 		begun(h);
+		h->start_ms = START_MS;
 		go(h);
 	} else if (m.verb == CTL_READY && w->state == W_STARTING && slot == NEXT) {
 		set_state(w, W_READY);
@@ -521,6 +524,16 @@ static void watch(struct holder *h, struct worker *w)
 	kill_worker(w);
 }
 
+// Readers wait for one that starts, too; but it may only be slow, so the next one gets more time.
+static void watch_start(struct holder *h, struct worker *w)
+{
+	if (w->killed || ms_in_state(w) <= h->start_ms)
+		return;
+	warn("%s: worker %d does not get ready", h->image, (int)w->pid);
+	h->start_ms = MIN(2 * h->start_ms, START_MAX_MS);
+	kill_worker(w);
+}
+
 // Killed, and still there: it hangs in the kernel, and will read no request any more. It is not
 // waited for.
 static void give_up_on_the_undead(struct holder *h)
@@ -543,10 +556,11 @@ static void tick(struct holder *h)
 	}
 	if (c->state == W_SERVING)
 		watch(h, c);
-	if ((c->state == W_STARTING && ms_in_state(c) > START_MS) ||
-		(c->state == W_STOPPING && ms_in_state(c) > STOP_MS))
+	if (c->state == W_STARTING)
+		watch_start(h, c);
+	if (c->state == W_STOPPING && ms_in_state(c) > STOP_MS)
 		kill_worker(c);
-	if (n->state == W_STARTING && ms_in_state(n) > START_MS)
+	if (n->state == W_STARTING && ms_in_state(n) > START_MAX_MS)
 		kill_worker(n);
 	if (o->state == W_DRAINING && ms_in_state(o) > DRAIN_MS)
 		kill_worker(o);
@@ -686,7 +700,7 @@ static void remove_state(const struct holder *h)
 
 int holder_main(int argc, char **argv)
 {
-	struct holder h = { .asker = -1, .new_exe = -1 };
+	struct holder h = { .asker = -1, .new_exe = -1, .start_ms = START_MAX_MS };
 	int code;
 
 	if (argc != 4)
