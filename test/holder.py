@@ -97,11 +97,13 @@ def worker_of(holder):
     return live[-1] if live else 0
 
 
-def hit(holder, sig):
+def hit(holder, sig, last=[0]):
+    """each worker once: one that is dying already does not count"""
     while True:
         pid = worker_of(holder)
-        if pid:
+        if pid and pid != last[0]:
             os.kill(pid, sig)
+            last[0] = pid
             return pid
         time.sleep(0.001)
 
