@@ -53,8 +53,9 @@ def reader(mnt, ref, files, seed, stop, result):
     reads = nbytes = wrong = errors = 0
     stall = 0.0
     said = ""
+    big = max(files, key=lambda f: os.stat(os.path.join(ref, f)).st_size)
     while not stop.is_set():
-        f = rnd.choice(files)
+        f = big if rnd.random() < 0.2 else rnd.choice(files)
         want = os.path.join(ref, f)
         size = os.stat(want).st_size
         off = rnd.randrange(size)
