@@ -10,11 +10,11 @@ struct ca {
 	size_t pem_len;
 	char *dir; // a directory of certificates, or NULL
 };
-// file (from --cacert) if not NULL; else $SSL_CERT_FILE and $SSL_CERT_DIR, else $CURL_CA_BUNDLE,
+// file (from --cacert) if not NULL, a name, or the text itself with `is_text`; else $SSL_CERT_FILE and $SSL_CERT_DIR, else $CURL_CA_BUNDLE,
 // else the first of the places where distributions keep a bundle. What was named must be
 // readable: -errno logged. When nothing was named and none is there, both fields are NULL and the
 // result is 0: plain http needs no authority.
-int ca_load(const char *file, struct ca *ret) must_check;
+int ca_load(const char *file, bool is_text, struct ca *ret) must_check;
 void ca_fini(struct ca *ca);
 
 #endif

@@ -168,11 +168,32 @@ int creds_parse(const char *text, size_t n, const char *host, const char *repo, 
 
 // ---- which file ----
 
+// name: of the file, for messages.
+static int look_in_text(const char *text, size_t n, const char *name, const char *host,
+	const char *repo, struct creds *ret)
+{
+	cleanup_free char *helper = NULL;
+	int r = creds_parse(text, n, host, repo, ret, &helper);
+
+	if (r < 0)
+		return warn_errno(r, "credentials file %s: %s", log_quote(name),
+			r == -EBADMSG
+				? "it is no valid JSON, or its 'auth' is not base64 of USER:PASSWORD"
+				: "");
+	if (r == 1)
+		debug("credentials for %s from %s", log_quote(host), log_quote(name));
+	if (helper)
+		warn("%s names the credential helper %s for %s: helpers are not supported yet, "
+		     "going on without credentials"
+		     " (--creds or --authfile give them)",
+			log_quote(name), log_quote(helper), log_quote(host));
+	return r;
+}
+
 // 1 found, 0 not. A file that is not there is not an error unless `named` on the command line.
 static int look_in(
 	const char *path, bool named, const char *host, const char *repo, struct creds *ret)
 {
-	cleanup_free char *helper = NULL;
 	char *text;
 	size_t n;
 	int r = read_file_at(AT_FDCWD, path, AUTHFILE_MAX, &text, &n);
@@ -181,21 +202,9 @@ static int look_in(
 		return 0;
 	if (r < 0)
 		return warn_errno(r, "credentials file %s", log_quote(path));
-	r = creds_parse(text, n, host, repo, ret, &helper);
+	r = look_in_text(text, n, path, host, repo, ret);
 	explicit_bzero(text, n);
 	free(text);
-	if (r < 0)
-		return warn_errno(r, "credentials file %s: %s", log_quote(path),
-			r == -EBADMSG
-				? "it is no valid JSON, or its 'auth' is not base64 of USER:PASSWORD"
-				: "");
-	if (r == 1)
-		debug("credentials for %s from %s", log_quote(host), log_quote(path));
-	if (helper)
-		warn("%s names the credential helper %s for %s: helpers are not supported yet, "
-		     "going on without credentials"
-		     " (--creds or --authfile give them)",
-			log_quote(path), log_quote(helper), log_quote(host));
 	return r;
 }
 
@@ -247,6 +256,8 @@ int creds_find(const char *host, const char *repo, const struct net_opts *net, s
 	*ret = (struct creds){ 0 };
 	if (net->creds)
 		r = from_command_line(net, ret);
+	else if (net->authfile && net->in_memory)
+		r = look_in_text(file, strlen(file), "in memory", host, repo, ret);
 	else if (file)
 		r = look_in(file, net->authfile != NULL, host, repo, ret);
 	for (size_t i = 0; i < ARRAY_LEN(places); i++) {

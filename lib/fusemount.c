@@ -29,10 +29,25 @@ static void mount_text_init(struct mount_text *t, int fd, const char *source)
 	snprintf(t->source, sizeof t->source, "%s", source);
 }
 
+// Where nothing has prepared /dev, as in an initramfs, the device comes with the module, and
+// naming the file system loads it.
+static int device_after_module(void)
+{
+	cleanup_fd int fs = (int)syscall(SYS_fsopen, "fuse", OPEN_CLOEXEC);
+
+	if (fs < 0) {
+		errno = ENOENT;
+		return -1;
+	}
+	return open("/dev/fuse", O_RDWR | O_CLOEXEC);
+}
+
 static int device_open(int *ret_fd)
 {
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 
+	if (fd < 0 && errno == ENOENT)
+		fd = device_after_module();
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;

@@ -115,7 +115,8 @@ int http_new(const char *host, const struct net_opts *net, struct http **ret)
 	for (size_t i = 0; i < ARRAY_LEN(h->share_locks); i++)
 		pthread_mutex_init(&h->share_locks[i], NULL);
 	h->share = curl_share_init();
-	int r = h->share ? ca_load(net->cacert, &h->ca) : warn_errno(-ENOMEM, "libcurl");
+	int r = h->share ? ca_load(net->cacert, net->in_memory, &h->ca)
+			 : warn_errno(-ENOMEM, "libcurl");
 
 	if (r < 0) {
 		http_free(h);

@@ -125,22 +125,6 @@ static int map_about(struct about *ret, yyjson_doc **ret_doc)
 	return r;
 }
 
-// The name of a file in memory with this text: what wants a path gets one, and secrets never touch
-// a disk.
-static const char *text_file(const char *text, char path[static 32])
-{
-	int fd = text ? memfd_create("fcpull-text", MFD_CLOEXEC) : -1;
-
-	if (fd < 0)
-		return NULL;
-	if (write_full(fd, text, strlen(text))) {
-		close(fd);
-		return NULL;
-	}
-	snprintf(path, 32, "/proc/self/fd/%d", fd);
-	return path;
-}
-
 // Without the file (a full disk) the engine counts for itself.
 static void count_from_here(const struct about *a, struct host_image *h)
 {
@@ -155,17 +139,16 @@ static void count_from_here(const struct about *a, struct host_image *h)
 
 static int open_image(const struct about *a, struct host_image **ret)
 {
-	static char authfile[32], cacert[32];
 	static struct host_opts o; // the repo borrows its net for as long as it is open
 
 	o = (struct host_opts){ .root = a->store, .net = { .plain_http = a->plain_http } };
+	// secrets never touch a disk, and after a switch_root not even /proc can be reached by name
+	o.net.in_memory = true;
+	o.net.authfile = a->authfile;
+	o.net.cacert = a->cacert;
 	// the engine itself asks again, until the readers' deadline; long pauses in between would
 	// be felt when the network is back
 	o.net.retries = a->retries ? a->retries : TRIES;
-	o.net.authfile = text_file(a->authfile, authfile);
-	o.net.cacert = text_file(a->cacert, cacert);
-	if ((a->authfile && !o.net.authfile) || (a->cacert && !o.net.cacert))
-		return warn_errno(-ENOMEM, "keep credentials in memory");
 	int r = host_open_index(a->reference, &a->index, a->accelerated, &o, ret);
 
 	if (r)
