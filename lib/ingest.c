@@ -202,10 +202,9 @@ static int take_entries(struct ingest *in, struct spool *sp, struct tar *t)
 	return r ? r : tree_end_layer(in->tree, in->name);
 }
 
-int ingest_layer(struct ingest *in, struct stream *plain)
+static int take_layer(struct ingest *in, struct stream *plain)
 {
 	static const struct stream_ops ops = { .read = tee_read, .close = tee_close };
-	cleanup_stream struct stream *owned = plain;
 	cleanup_free uint8_t *buf = xmalloc(IO_SIZE);
 	struct tee tee = { .s.ops = &ops, .in = plain };
 	struct spool sp = { .fd = in->spool, .buf = buf, .cut = in->cut, .tee = &tee };
@@ -239,4 +238,12 @@ int ingest_layer(struct ingest *in, struct stream *plain)
 	if (ftruncate(in->spool, (off_t)(sp.tail << BLOCK_SHIFT)))
 		return warn_errno(-errno, "write the decoded layer");
 	return 0;
+}
+
+int ingest_layer(struct ingest *in, struct stream *plain)
+{
+	int r = take_layer(in, plain);
+
+	stream_close(plain);
+	return r;
 }
