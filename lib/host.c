@@ -291,7 +291,7 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 		return warn_errno(-ENODATA,
 			"%s has not been pulled and the registry cannot be asked", h->name);
 	h->img->repo = h->repo;
-	r = plain_pull(h->store, h->img, o->threads, &h->ix);
+	r = plain_pull(h->store, h->img, &h->ix);
 	return r ? r : store_local_index(h->store, &h->img->man.digest, &h->index);
 }
 
