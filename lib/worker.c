@@ -362,7 +362,8 @@ static struct serving serving_of(const struct about *a)
 		.hooks = { .boot_first = a->boot_first,
 			.fill = a->fill,
 			.fill_rate = a->fill_rate,
-			.started = start_over },
+			// a recording sees reads, not guesses, to its end
+			.started = a->record ? NULL : start_over },
 	};
 
 	// only the first worker has the stream
