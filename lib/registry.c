@@ -244,3 +244,34 @@ int registry_open(const struct ref *ref, const struct net_opts *net, bool write,
 	*ret = &r->repo;
 	return 0;
 }
+
+int registry_try_creds(const char *host, const struct net_opts *net, bool *ret_asked)
+{
+	struct ref ref = { .host = (char *)(uintptr_t)host, .repo = (char *)(uintptr_t) "" };
+	struct repo *repo;
+	struct buf cleanup_buf body = { 0 };
+	cleanup_xfer struct http_xfer *x = NULL;
+	cleanup_secret char *auth = NULL;
+	const char *base;
+	int e = registry_open(&ref, net, false, &repo);
+
+	if (e < 0)
+		return e;
+	struct registry *r = (struct registry *)repo;
+
+	e = http_base(r->http, &base);
+	cleanup_free char *url = e < 0 ? NULL : xasprintf("%s/v2/", base);
+	struct http_req q = { .method = "GET", .url = url };
+
+	// No scope: whether these credentials are somebody's, not what they may do.
+	if (e == 0)
+		e = registry_send(r, &q, "", ERROR_BODY_MAX, &body, &x);
+	if (e == 0 && http_status(x) != 200)
+		e = registry_fail(&q, x, &body);
+	if (e == 0)
+		e = auth_get(r->auth, "", &auth);
+	*ret_asked = auth;
+	http_close(steal(&x));
+	repo_close(repo);
+	return e;
+}

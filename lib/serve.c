@@ -18,7 +18,7 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
-#include "creds.h"
+#include "credstore.h"
 #include "erofsmnt.h"
 #include "fuse.h"
 #include "holder.h"
