@@ -15,7 +15,7 @@
 #define HELPER_SERVER_MAX 1024	      // bytes of a server's name
 
 extern unsigned credhelper_seconds; // that one may take: 60 (it may ask for a passphrase); tests
-	// shorten it
+				    // shorten it
 
 // Letters, digits, '.', '_', '-', the first a letter or digit: it becomes part of a file's name.
 bool credhelper_is_name(const char *name);
