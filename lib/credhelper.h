@@ -14,8 +14,8 @@
 #define HELPER_REPLY_MAX (128u << 10) // bytes of an answer: two fields and their escapes
 #define HELPER_SERVER_MAX 1024	      // bytes of a server's name
 
-extern unsigned credhelper_seconds; // that one may take: 60 (it may ask for a passphrase); tests
-				    // shorten it
+// How long one may take (it may ask for a passphrase): 60; tests shorten it.
+extern unsigned credhelper_seconds;
 
 // Letters, digits, '.', '_', '-', the first a letter or digit: it becomes part of a file's name.
 bool credhelper_is_name(const char *name);
