@@ -123,9 +123,23 @@ void manifest_fini(struct manifest *m)
 
 int repo_open(const struct ref *ref, const struct net_opts *net, bool write, struct repo **ret)
 {
-	if (ref->transport == REF_OCI)
-		return layout_open(ref, write, ret);
-	return registry_open(ref, net, write, ret);
+	cleanup_free char *name = NULL;
+
+	switch (ref->transport) {
+	case REF_DOCKER: return registry_open(ref, net, write, ret);
+	case REF_OCI: return layout_open(ref, write, ret);
+	case REF_OCI_ARCHIVE:
+		return write ? archivew_open(ref, ret) : layout_open_archive(ref, ret);
+	case REF_DIR: return dirrepo_open(ref, write, ret);
+	default: break;
+	}
+	name = ref_name(ref);
+	if (write)
+		return warn_errno(-EINVAL,
+			"%s: it can only be read; write to a registry, oci:, oci-archive: or dir:",
+			name);
+	return ref->transport == REF_DOCKER_ARCHIVE ? dockerar_open(ref, ret)
+						    : rawimage_open(ref, ret);
 }
 
 void repo_close(struct repo *r)

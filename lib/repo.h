@@ -1,6 +1,7 @@
 // repo.h - one repository, wherever it lives: the seam between images and the ways to reach them
 //
-// registry.c (distribution-spec 1.1) and layout.c (image-spec's image layout) implement it. Every
+// registry.c (distribution-spec 1.1), layout.c (image-spec's image layout and its archive) and the
+// other constructors at the end implement it. Every
 // function may be called from several threads at once on one repo. Everything that comes back has
 // been checked against the descriptor's size and digest where one was given (ranges cannot be:
 // their reader checks chunks).
@@ -116,6 +117,12 @@ int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret)
 int registry_open(const struct ref *ref, const struct net_opts *net, bool write,
 	struct repo **ret) must_check;
 int layout_open(const struct ref *ref, bool write, struct repo **ret) must_check;
+int layout_open_archive(
+	const struct ref *ref, struct repo **ret) must_check;		// oci-archive:, to read
+int archivew_open(const struct ref *ref, struct repo **ret) must_check; // the same, to write
+int dockerar_open(const struct ref *ref, struct repo **ret) must_check; // docker-archive:
+int dirrepo_open(const struct ref *ref, bool write, struct repo **ret) must_check; // dir:
+int rawimage_open(const struct ref *ref, struct repo **ret) must_check;		   // tar:, rootfs:
 
 // Requests sent and body bytes received by this process so far, for inspect -v, explain and tests.
 struct net_stats {
