@@ -256,8 +256,8 @@ static void list(const char *text, const char *want, int r, const char *words)
 	const char *said = said_end();
 
 	ok(got == r && (r ? strstr(said, words) != NULL : !strcmp(it.config, words)),
-		"%s of %.80s (%d %.*s)", want ? want : "the only one", text, got, (int)strcspn(said, "
-"), said);
+		"%s of %.80s (%d %.*s)", want ? want : "the only one", text, got,
+		(int)strcspn(said, "\n"), said);
 	dockerar_item_fini(&it);
 }
 
