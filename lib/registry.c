@@ -27,7 +27,10 @@ char *registry_url(struct registry *r, const char *fmt, ...)
 	if (vasprintf(&rest, fmt, ap) < 0)
 		rest = NULL;
 	va_end(ap);
-	return rest ? xasprintf("%s/v2/%s/%s", base, r->path, rest) : NULL;
+	if (!rest)
+		return NULL;
+	return xasprintf("%s/v2/%s/%s%s%s", base, r->path, rest,
+		r->ns ? (strchr(rest, '?') ? "&ns=" : "?ns=") : "", r->ns ? r->ns : "");
 }
 
 // One round: the request with what is known of auth.
@@ -238,6 +241,7 @@ int registry_open(const struct ref *ref, const struct net_opts *net, bool write,
 	r->http = h;
 	r->auth = auth_new(h, ref->host, ref->repo, net);
 	r->path = xstrdup(ref->repo);
+	r->ns = net->ns;
 	r->scope = xasprintf("repository:%s:%s", ref->repo, write ? "pull,push" : "pull");
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_mutex_init(&r->whole_lock, NULL);

@@ -29,6 +29,7 @@ struct registry {
 	struct http *http;
 	struct auth *auth;
 	char *path;	      // "library/alpine"
+	const char *ns;	      // or NULL: the registry that this one stands for (net_opts)
 	char *scope;	      // "repository:library/alpine:pull"
 	pthread_mutex_t lock; // guards urls and tick
 	struct cached_url urls[CACHED_URLS];

@@ -28,7 +28,12 @@ struct net_opts {
 	const char *password; // from --password-stdin, or NULL
 	const char *cacert;   // PEM file in place of the system's CAs, or NULL
 	bool plain_http;
-	unsigned retries; // attempts per request, the first included; 0 = default (5)
+	// of one place, from configuration files
+	bool may_be_plain;	// it is asked whether it speaks plain http
+	const char *ns;		// value of ?ns=, or NULL
+	const char *ca;		// PEM file beside the system's CAs, or NULL
+	const char *cert, *key; // PEM files of a client certificate, or NULL
+	unsigned retries;	// attempts per request, the first included; 0 = default (5)
 };
 
 struct manifest { // raw bytes exactly as stored
@@ -59,6 +64,7 @@ struct repo {
 	const struct repo_ops *ops;
 	char *name; // for messages and output: "localhost:5000/a/b", "oci:dir"
 	bool is_registry;
+	bool several; // places: after -EBADMSG another reading may go better
 };
 
 // Opens what ref names (its tag and digest are not looked at). `write` = push will follow (scope
