@@ -66,7 +66,7 @@ static void part_close(struct stream *s)
 int blobfile_stream(const char *name, struct blobfile *b, const struct desc *d, uint64_t off,
 	struct stream **ret)
 {
-	static const struct stream_ops ops = { part_read, part_close };
+	static const struct stream_ops ops = { .read = part_read, .close = part_close };
 
 	if (off > d->size) {
 		close(b->fd);
@@ -192,7 +192,7 @@ static void fd_close(struct stream *s)
 // With `decode` inflate_open recognises what it is, and lets a plain tar through.
 static int spool(int fd, const char *name, bool decode)
 {
-	static const struct stream_ops ops = { fd_read, fd_close };
+	static const struct stream_ops ops = { .read = fd_read, .close = fd_close };
 	cleanup_free uint8_t *buf = xmalloc(COPY_SIZE);
 	cleanup_stream struct stream *plain = NULL;
 	struct fd_stream *in = xcalloc(1, sizeof *in);

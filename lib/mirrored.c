@@ -178,10 +178,20 @@ static void mirror_close(struct stream *stream)
 	free(s);
 }
 
+static void mirror_abandon(struct stream *stream)
+{
+	struct mirror_stream *s = (struct mirror_stream *)stream;
+
+	stream_abandon(s->in);
+	free(s);
+}
+
 static int mirrored_open_blob(
 	struct repo *repo, const struct desc *d, uint64_t off, struct stream **ret)
 {
-	static const struct stream_ops ops = { mirror_read, mirror_close };
+	static const struct stream_ops ops = {
+		.read = mirror_read, .close = mirror_close, .abandon = mirror_abandon
+	};
 	struct mirrored *m = (struct mirrored *)repo;
 	struct mirror_stream *s = xcalloc(1, sizeof *s);
 
