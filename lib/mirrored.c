@@ -298,13 +298,17 @@ static void mirrored_close(struct repo *repo)
 
 // What the command line says is meant for the registry that it names, the last: its user and password
 // above all.
-static void set_net(struct place *p, const struct net_opts *net, bool own)
+static void set_net(struct place *p, const struct net_opts *net, bool own, bool last)
 {
 	p->net = *net;
-	if (!own) {
+	if (!own)
 		p->net.creds = p->net.password = NULL;
+	if (!last)
 		p->net.retries = MIRROR_TRIES;
-	}
+	if (last && !own && net->creds)
+		warn("--creds are not sent to %s, where the configuration has the registry; "
+		     "'fcpull login' keeps some for it",
+			log_quote(p->e->host));
 	mirrors_net(p->e, own, &p->net);
 }
 
@@ -334,7 +338,9 @@ int mirrored_open(const struct ref *ref, const struct net_opts *net, bool write,
 		struct ref there = { .host = m->m.v[i].host, .repo = m->m.v[i].repo };
 
 		p->e = &m->m.v[i];
-		set_net(p, net, i + 1 == m->m.n && !strcmp(there.host, ref->host));
+		bool last = i + 1 == m->m.n;
+
+		set_net(p, net, last && !strcmp(there.host, ref->host), last);
 		r = registry_open(&there, &p->net, write, &p->repo);
 		m->n += r == 0;
 	}
