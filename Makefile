@@ -134,6 +134,11 @@ $(unit:%=build/asan/%): build/asan/%: build/asan/test/unit/%.o build/asan/libfcp
 	$(call say,LD,$@)
 	$(Q)$(cc_asan) $(ldflags_asan) -o $@ $^ $(LIBS)
 
+# e.g. setarch -R build/tsan/test_lazyboot
+$(unit:%=build/tsan/%): build/tsan/%: build/tsan/test/unit/%.o build/tsan/libfcpull.a
+	$(call say,LD,$@)
+	$(Q)$(cc_tsan) $(ldflags_tsan) -o $@ $^ $(LIBS)
+
 fuzz: $(fuzzers:%=build/fuzz/fuzz_%) ## fuzz every parser for a while (needs clang)
 	$(Q)CC=$(CLANG) test/fuzz/run
 

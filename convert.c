@@ -703,7 +703,7 @@ static int check(int argc, char **argv)
 	if (r)
 		return EXIT_FAILURE;
 	h->img->repo = h->repo;
-	n = compare_forms(h->img, h->ix, image_opts.host.threads);
+	n = compare_forms(h->img, h->ix);
 	if (n > 0)
 		printf("%lld differences\n", (long long)n);
 	else if (!n)

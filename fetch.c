@@ -3,6 +3,7 @@
 #include "fcpull.h"
 #include "log.h"
 #include "progress.h"
+#include "seal.h"
 
 static const struct opt pull_opts[] = {
 	{ 0, "original", NULL, "pull the original, even if it is accelerated", opt_flag,
@@ -57,6 +58,8 @@ static int pull(int argc, char **argv)
 		warn("%s was not pulled completely; what has arrived is kept, the same command goes on",
 			h->name);
 	else
+		seal_image(h->store, h->ix); // the next mount needs no process
+	if (!r)
 		printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
 	host_close(h);
 	return r ? EXIT_FAILURE : 0;

@@ -56,10 +56,13 @@ int mount_serve_conf(struct serve_conf *ret)
 // ---- mount ----
 
 static const char *mount_options;
+static bool mount_image_file;
 
 static const struct opt mount_rows[] = {
 	{ 'o', "options", "LIST", "as mount(8) has them: ro, nosuid, _netdev ...", opt_str,
 		&mount_options, false },
+	{ 0, "image-file", NULL, "the image as one file, for a virtual machine's disk: at PATH",
+		opt_flag, &mount_image_file, false },
 	MOUNT_OPT_ROWS,
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -95,6 +98,38 @@ static int check_mount_options(const char *list, const char **ret_driver)
 	return 0;
 }
 
+// What is mounted on a missing PATH needs a file there: an empty one, of a mode that nobody else
+// makes, so that umount knows it as ours. (Whatever mounted it may be long dead by then.)
+#define PLACEHOLDER_MODE S_ISVTX
+
+static int check_file(const char *path, bool *ret_made)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0), r = fd < 0 ? -errno : 0;
+	struct stat st;
+
+	*ret_made = fd >= 0;
+	if (fd >= 0) {
+		r = fchmod(fd, PLACEHOLDER_MODE) ? -errno : 0;
+		close(fd);
+	} else if (r == -EEXIST) {
+		r = stat(path, &st) ? -errno : 0;
+		if (!r && (!S_ISREG(st.st_mode) || st.st_size))
+			return warn_errno(-EEXIST,
+				"%s must be an empty file, or not be there: the image's file is laid over it",
+				log_quote(path));
+	}
+	return r ? warn_errno(r, "make %s", log_quote(path)) : 0;
+}
+
+static void remove_placeholder(const char *path)
+{
+	struct stat st;
+
+	if (!lstat(path, &st) && S_ISREG(st.st_mode) && !st.st_size &&
+		(st.st_mode & 07777) == PLACEHOLDER_MODE && st.st_uid == geteuid() && unlink(path))
+		debug("remove %s: %s", log_quote(path), strerror(errno));
+}
+
 static int check_dir(const char *dir)
 {
 	struct stat st;
@@ -104,25 +139,39 @@ static int check_dir(const char *dir)
 	return S_ISDIR(st.st_mode) ? 0 : warn_errno(-ENOTDIR, "mount point %s", log_quote(dir));
 }
 
+static int choose_file(struct serve_conf *conf)
+{
+	if (conf->driver && (mount_image_file || !strcmp(conf->driver, DRIVER_IMAGE_FILE))) {
+		warn("--image-file goes with no -o driver=");
+		return -EINVAL;
+	}
+	if (mount_image_file)
+		conf->driver = DRIVER_IMAGE_FILE;
+	return 0;
+}
+
 static int mount_image(int argc, char **argv)
 {
 	struct serve_conf conf;
 	struct host_image *h;
 	struct served s;
+	bool made = false;
 
 	if (argc != 2) {
 		warn("mount takes IMAGE and DIR; try 'fcpull mount --help'");
 		return EXIT_USAGE;
 	}
 	if (image_opts_finish() || mount_serve_conf(&conf) ||
-		check_mount_options(mount_options, &conf.driver))
+		check_mount_options(mount_options, &conf.driver) || choose_file(&conf))
 		return EXIT_USAGE;
-	if (check_dir(argv[1]) || host_open(argv[0], &image_opts.host, &h))
+	if (mount_image_file ? check_file(argv[1], &made) : check_dir(argv[1]))
 		return EXIT_FAILURE;
-	if (serve_start(h, argv[1], &conf, &s))
+	if (host_open(argv[0], &image_opts.host, &h) || serve_start(h, argv[1], &conf, &s)) {
+		if (made)
+			remove_placeholder(argv[1]);
 		return EXIT_FAILURE;
-	info("%s is mounted at %s (%s form, %s holder %d)", h->name, argv[1], h->form,
-		s.shared ? "shared" : "new", (int)s.holder);
+	}
+	info("%s is mounted at %s", h->name, argv[1]);
 	return 0;
 }
 
@@ -131,10 +180,15 @@ const struct applet applet_mount = {
 	"IMAGE DIR",
 	"mount an image read-only; data arrives when it is read",
 	mount_rows,
-	"A process stays behind to serve the mount; 'fcpull umount DIR' ends it. An image\n"
+	"A process stays behind to serve the mount, unless all of the image is in the store\n"
+	"and proved; 'fcpull umount DIR' ends it. An image\n"
 	"without an accelerated form is pulled whole first.\n\n"
+	"With --image-file, PATH becomes a file (made if it is missing) that is a read-only disk\n"
+	"with an EROFS file system: the data arrives when the virtual machine reads it.\n\n"
 	"  fcpull mount registry.example/app:1 /mnt\n"
-	"  mount -t fcpull registry.example/app:1 /mnt    (mount.fcpull in /sbin)\n",
+	"  mount -t fcpull registry.example/app:1 /mnt    (mount.fcpull in /sbin)\n"
+	"  fcpull mount --image-file registry.example/app:1 /run/app.img\n"
+	"  qemu-system-x86_64 ... -drive file=/run/app.img,format=raw,readonly=on,if=virtio\n",
 	mount_image,
 	false,
 	0,
@@ -225,6 +279,7 @@ static int umount_image(int argc, char **argv)
 			errno == EBUSY ? " (-l detaches it now)" : "");
 		return EXIT_FAILURE;
 	}
+	remove_placeholder(path);
 	if (!umount_lazy)
 		wait_for_end(device);
 	state_clean();

@@ -8,7 +8,6 @@
 #include "box.h"
 #include "fcpull.h"
 #include "log.h"
-#include "mnt.h"
 #include "mounts.h"
 #include "serve.h"
 
@@ -212,15 +211,6 @@ static int own_mounts(void)
 	return 0;
 }
 
-static int attach(struct served *s, const char *dir)
-{
-	cleanup_fd int target = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r = target < 0 ? -errno : mnt_attach(s->mnt, target);
-
-	close(steal_fd(&s->mnt));
-	return r ? warn_errno(r, "mount on %s", log_quote(dir)) : 0;
-}
-
 static int run_box(const struct host_image *h, char **args, const struct box_bind *binds,
 	const char *dir, const struct served *s)
 {
@@ -276,6 +266,7 @@ static int run(int argc, char **argv)
 		return RUN_FAILED;
 	if (host_open(argv[0], &image_opts.host, &h))
 		return RUN_FAILED;
+	conf.hasty = true;
 	args = make_args(&h->img->config, argc - 1, argv + 1);
 	if (!args[0]) {
 		warn("%s names no command; give one", h->name);
@@ -284,7 +275,7 @@ static int run(int argc, char **argv)
 	dir = xasprintf("%s/mnt", h->store->path);
 	// the processes stay in the caller's mount namespace, where others find them; the mount
 	// will be in ours
-	if (serve_image(h, &conf, &s) || own_mounts() || attach(&s, dir))
+	if (serve_image(h, &conf, &s) || own_mounts() || serve_attach(&s, dir))
 		return RUN_FAILED;
 	return run_box(h, args, binds, dir, &s);
 }

@@ -5,6 +5,7 @@
 #include "fcpull.h"
 #include "json.h"
 #include "log.h"
+#include "seal.h"
 #include "state.h"
 
 #define ASK_MS 2000
@@ -21,6 +22,7 @@ struct live {
 	size_t n_mounts, elsewhere;
 	uint64_t present, total; // blocks
 	bool counted;
+	bool sealed; // what is mounted from now on needs no process
 };
 
 // Blocks of zeros are neither fetched nor kept.
@@ -48,6 +50,7 @@ static int count_blocks(const struct host_image *h, struct live *l)
 		space_file_close(&f);
 	}
 	l->counted = true;
+	l->sealed = sealed_image(h->store, h->ix);
 	return 0;
 }
 
@@ -56,7 +59,7 @@ static void look_at(int dir, struct live *l)
 	struct host_opts o = { .root = l->s.store };
 	struct host_image *h;
 
-	l->answers = !state_ask(dir, l->s.id, CTL_STATUS, -1, ASK_MS, &l->holder);
+	l->answers = !l->s.local && !state_ask(dir, l->s.id, CTL_STATUS, -1, ASK_MS, &l->holder);
 	if (state_mounts(l->s.major, l->s.minor, true, &l->mounts, &l->n_mounts))
 		debug("%s is mounted nowhere that can be seen", l->s.image);
 	for (size_t i = 0; i < l->n_mounts; i++)
@@ -120,6 +123,7 @@ static void put_live(struct buf *b, const struct live *l)
 		json_put_str(b, "network_loss_seconds", NULL);
 	else
 		json_put_u64(b, "network_loss_seconds", l->s.deadline_ns / 1000000000u);
+	json_put_bool(b, "process", !l->s.local);
 	json_put_bool(b, "answers", l->answers);
 	json_put_i64(b, "holder_pid", l->holder.holder);
 	json_put_i64(b, "worker_pid", l->holder.worker);
@@ -128,6 +132,7 @@ static void put_live(struct buf *b, const struct live *l)
 	json_put_u64(b, "blocks_present", l->present);
 	json_put_u64(b, "blocks_total", l->total);
 	json_put_bool(b, "complete", l->counted && l->present == l->total);
+	json_put_bool(b, "proved", l->sealed);
 	json_close(b, '}');
 }
 
@@ -155,15 +160,18 @@ static void print_live(const struct live *l)
 	if (l->elsewhere)
 		printf("  at        %zu more in other mount namespaces\n", l->elsewhere);
 	printf("  driver    %s (%s)\n", l->s.driver, l->s.why);
-	if (l->answers)
+	if (l->s.local)
+		printf("  served    by the kernel from local files, no process\n");
+	else if (l->answers)
 		printf("  served    by %d, held by %d, %u restarts, %u hand-overs\n",
 			(int)l->holder.worker, (int)l->holder.holder, l->holder.restarts,
 			l->holder.handovers);
 	else
 		printf("  served    the holder does not answer\n");
-	printf("  here      %s of %s%s\n", human_size(l->present << BLOCK_SHIFT, present),
+	printf("  here      %s of %s%s%s\n", human_size(l->present << BLOCK_SHIFT, present),
 		human_size(l->total << BLOCK_SHIFT, size),
-		l->counted && l->present == l->total ? ", complete" : "");
+		l->counted && l->present == l->total ? ", complete" : "",
+		l->sealed ? ": new mounts use local files only" : "");
 }
 
 static int status(int argc, char **argv)
@@ -245,7 +253,8 @@ static int upgrade_mounts(int argc, char **argv)
 	if (dir < 0 || state_list(dir, &v, &n))
 		return EXIT_FAILURE;
 	for (size_t i = 0; i < n; i++)
-		failed |= upgrade(dir, &v[i], exe);
+		if (!v[i].local) // the kernel's
+			failed |= upgrade(dir, &v[i], exe);
 	return failed ? EXIT_FAILURE : 0;
 }
 

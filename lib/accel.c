@@ -1,6 +1,6 @@
 // accel.c - makes the accelerated form of an image and delivers it
 //
-// Threads: while a layer is read (in the caller's thread, with ingest's own), the one before is
+// Threads: while a layer is read (in the caller's thread, with intake's own), the one before is
 // compressed and uploaded by run_job's thread and pack's workers. A job belongs to its thread from
 // start_job to end_job.
 // SPDX-License-Identifier: Apache-2.0
@@ -13,6 +13,7 @@
 #include "bootw.h"
 #include "indexw.h"
 #include "ingest.h"
+#include "intake.h"
 #include "json.h"
 #include "log.h"
 #include "progress.h"
@@ -118,9 +119,9 @@ static int end_job(struct accel_job *m, struct job *j, uint32_t i)
 	return r;
 }
 
-// Reads layer i and lays out its data space: what must be done in order, since layers share
+// Takes in layer i, `plain` (taken over), and lays out its data space: what must be done in order, since layers share
 // contents with those below.
-static int read_layer(struct accel_job *m, uint32_t i, struct job *ret)
+static int read_layer(struct accel_job *m, uint32_t i, struct stream *plain, struct job *ret)
 {
 	const struct image_layer *l = &m->img->layers[i];
 	cleanup_fd int spool = scratch_file(), out = spool < 0 ? -1 : scratch_file();
@@ -128,15 +129,17 @@ static int read_layer(struct accel_job *m, uint32_t i, struct job *ret)
 	struct ingest in = { .tree = m->parts.tree,
 		.space = i,
 		.spool = spool,
-		.share_lower = true,
+		.share = true,
 		.diff_id = &l->diff_id,
 		.name = digest_str(&l->desc.digest, name) };
-	struct stream *blob;
 	struct pack *p;
-	int r = out < 0 ? -EIO : repo_open_blob(m->img->repo, &l->desc, 0, &blob);
+	int r;
 
-	if (!r)
-		r = ingest_layer(&in, blob);
+	if (out < 0) {
+		stream_close(plain);
+		return -EIO;
+	}
+	r = ingest_layer(&in, plain);
 	if (r)
 		return r;
 	m->stats.shared += in.shared;
@@ -150,7 +153,7 @@ static int read_layer(struct accel_job *m, uint32_t i, struct job *ret)
 	return 0;
 }
 
-static int make_layers(struct accel_job *m)
+static int make_each_layer(struct accel_job *m, struct intake *in)
 {
 	struct job job = { 0 };
 	int r = 0;
@@ -165,7 +168,7 @@ static int make_layers(struct accel_job *m)
 		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, m->img->n_layers,
 			digest_hex(&l->desc.digest, hex));
 		p = progress_start(what, l->desc.size);
-		r = read_layer(m, i, &next);
+		r = read_layer(m, i, intake_next(in), &next);
 		e = i ? end_job(m, &job, i - 1) : 0;
 		if (r) {
 			progress_end(p, "failed");
@@ -182,6 +185,15 @@ static int make_layers(struct accel_job *m)
 			break;
 	}
 	return m->img->n_layers ? end_job(m, &job, m->parts.n_spaces - 1) : r;
+}
+
+static int make_layers(struct accel_job *m)
+{
+	struct intake *in = intake_new(m->img->repo, m->img->layers, m->img->n_layers);
+	int r = make_each_layer(m, in);
+
+	intake_free(in);
+	return r;
 }
 
 // ---- boot blob ----

@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 #define BUFFERS 8u
-#define BUFFER_SIZE (128u << 10)
+#define BUFFER_SIZE (256u << 10)
 
 struct ahead {
 	struct stream s;

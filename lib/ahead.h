@@ -5,7 +5,7 @@
 
 #include "stream.h"
 
-// Takes `in` over, in any case. At most 1 MiB is held. Closing ends the thread; it may have to wait
+// Takes `in` over, in any case. At most 2 MiB is held. Closing ends the thread; it may have to wait
 // for the source's current read. Without a thread to be had, `in` itself is returned.
 struct stream *ahead_open(struct stream *in) must_check;
 

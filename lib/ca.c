@@ -38,7 +38,14 @@ static const char *env(const char *name)
 	return v && *v ? v : NULL;
 }
 
-int ca_load(const char *file, struct ca *ret)
+static int load_text(const char *text, struct ca *ca)
+{
+	ca->pem = xstrdup(text);
+	ca->pem_len = strlen(text);
+	return 0;
+}
+
+int ca_load(const char *file, bool is_text, struct ca *ret)
 {
 	// Debian and Arch; Fedora and RHEL; the same, extracted; SUSE; Alpine and the BSDs; Go's
 	// list has these too.
@@ -54,7 +61,9 @@ int ca_load(const char *file, struct ca *ret)
 	struct ca ca = { 0 };
 	int r = 0;
 
-	if (file)
+	if (file && is_text)
+		r = load_text(file, &ca);
+	else if (file)
 		r = load_named(file, "--cacert", &ca);
 	else if (env_file)
 		r = load_named(env_file, "$SSL_CERT_FILE", &ca);

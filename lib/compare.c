@@ -332,7 +332,7 @@ static void close_all(int *fds, uint32_t n)
 	free(fds);
 }
 
-int64_t compare_forms(struct image *img, const struct index *ix, unsigned threads)
+int64_t compare_forms(struct image *img, const struct index *ix)
 {
 	struct comparison c = { .acc.ix = ix };
 	struct index *orig = NULL;
@@ -346,7 +346,7 @@ int64_t compare_forms(struct image *img, const struct index *ix, unsigned thread
 	if (!r)
 		r = open_scratch(c.acc.fds, n);
 	if (!r)
-		r = plain_read(img, c.orig.fds, threads, &orig);
+		r = plain_read(img, c.orig.fds, &orig);
 	if (!r)
 		r = read_spaces(img, ix, c.acc.fds);
 	if (!r) {

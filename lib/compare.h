@@ -8,6 +8,6 @@
 // Reads both forms of img whole from its repo, every digest checked, and compares them. ix: the
 // accelerated form's index. Differences are printed on stdout, the first 20 with their paths.
 // Returns their number, or -errno (logged).
-int64_t compare_forms(struct image *img, const struct index *ix, unsigned threads) must_check;
+int64_t compare_forms(struct image *img, const struct index *ix) must_check;
 
 #endif

@@ -37,13 +37,32 @@ static int ask_helper(const char *helper, const char *host, struct creds *ret)
 	return MAX(r, 0);
 }
 
+// A file's text: 1 found, 0 not. name: for messages.
+static int look_in_text(const char *text, size_t n, bool legacy, const char *name, const char *host,
+	const char *repo, struct creds *ret)
+{
+	cleanup_free char *helper = NULL;
+	int r = creds_parse(text, n, legacy, host, repo, ret, &helper);
+
+	if (r < 0)
+		return warn_errno(r, "credentials file %s: %s", log_quote(name),
+			r == -EBADMSG
+				? "it is no valid JSON, or its 'auth' is not base64 of USER:PASSWORD"
+				: "");
+	if (helper)
+		return ask_helper(helper, host, ret);
+	if (r == 1) {
+		debug("credentials for %s from %s", log_quote(host), log_quote(name));
+		ret->from = xstrdup(name);
+	}
+	return r;
+}
+
 // 1 found, 0 not. A file that is not there is not an error unless `named` on the command line.
 static int look_in(
 	const char *path, bool named, const char *host, const char *repo, struct creds *ret)
 {
-	cleanup_free char *helper = NULL;
 	const char *base = strrchr(path, '/');
-	bool legacy = base && strcmp(base, "/.dockercfg") == 0;
 	char *text;
 	size_t n;
 	int r = read_file_at(AT_FDCWD, path, AUTHFILE_MAX, &text, &n);
@@ -52,19 +71,8 @@ static int look_in(
 		return 0;
 	if (r < 0)
 		return warn_errno(r, "credentials file %s", log_quote(path));
-	r = creds_parse(text, n, legacy, host, repo, ret, &helper);
+	r = look_in_text(text, n, base && !strcmp(base, "/.dockercfg"), path, host, repo, ret);
 	secret_text_free(text, n);
-	if (r < 0)
-		return warn_errno(r, "credentials file %s: %s", log_quote(path),
-			r == -EBADMSG
-				? "it is no valid JSON, or its 'auth' is not base64 of USER:PASSWORD"
-				: "");
-	if (helper)
-		return ask_helper(helper, host, ret);
-	if (r == 1) {
-		debug("credentials for %s from %s", log_quote(host), log_quote(path));
-		ret->from = xstrdup(path);
-	}
 	return r;
 }
 
@@ -127,6 +135,8 @@ int creds_find(const char *host, const char *repo, const struct net_opts *net, s
 	*ret = (struct creds){ 0 };
 	if (net->creds)
 		r = from_command_line(net, ret);
+	else if (net->authfile && net->in_memory)
+		r = look_in_text(file, strlen(file), false, "in memory", host, repo, ret);
 	else if (file)
 		r = look_in(file, net->authfile != NULL, host, repo, ret);
 	for (size_t i = 0; i < ARRAY_LEN(places); i++) {

@@ -2,7 +2,7 @@
 //
 // fuse: our own file system. erofs: the kernel's EROFS on one virtual file, image.erofs, that our
 // worker serves by FUSE; its metadata is generated here, from the checked tree, so that the kernel
-// never parses a publisher's.
+// never parses a publisher's. image-file: that virtual file itself.
 // SPDX-License-Identifier: Apache-2.0
 #include "driver.h"
 
@@ -23,8 +23,8 @@ static int fuse_driver_serve(
 
 // The metadata goes to a file without a name, so that it costs page cache that can be dropped, not
 // memory.
-static int erofs_driver_serve(
-	struct host_image *h, const struct serving *s, int fuse, unsigned threads)
+static int serve_image_file(
+	struct host_image *h, const struct serving *s, bool alone, int fuse, unsigned threads)
 {
 	cleanup_fd int meta = store_tmp(h->store);
 	struct erofs_image *im;
@@ -32,9 +32,21 @@ static int erofs_driver_serve(
 
 	if (r)
 		return r;
-	r = imagefile_serve(h->lz, im, &s->hooks, s->foreseen && !s->record, fuse, threads);
+	r = imagefile_serve(h->lz, im, alone, &s->hooks, s->foreseen && !s->record, fuse, threads);
 	erofs_free(im);
 	return r;
+}
+
+static int erofs_driver_serve(
+	struct host_image *h, const struct serving *s, int fuse, unsigned threads)
+{
+	return serve_image_file(h, s, false, fuse, threads);
+}
+
+static int file_driver_serve(
+	struct host_image *h, const struct serving *s, int fuse, unsigned threads)
+{
+	return serve_image_file(h, s, true, fuse, threads);
 }
 
 static int erofs_driver_make(
@@ -59,8 +71,9 @@ static int erofs_driver_make(
 const struct driver *driver_find(const char *name)
 {
 	static const struct driver drivers[] = {
-		{ "erofs", erofs_driver_serve, erofs_driver_make },
-		{ "fuse", fuse_driver_serve, NULL },
+		{ "erofs", false, erofs_driver_serve, erofs_driver_make },
+		{ "fuse", false, fuse_driver_serve, NULL },
+		{ DRIVER_IMAGE_FILE, true, file_driver_serve, NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
@@ -78,7 +91,7 @@ int driver_choose(const char *name, const char **ret_name, char why[static 160])
 			log_quote(name));
 	if (name && strcmp(name, "erofs")) {
 		snprintf(why, 160, "asked for");
-		*ret_name = "fuse";
+		*ret_name = driver_find(name)->name;
 		return 0;
 	}
 	r = erofs_supported(why);

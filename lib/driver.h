@@ -23,6 +23,7 @@ struct made_mount {
 // How an image is served on a FUSE connection.
 struct driver {
 	const char *name;
+	bool file; // what is mounted is a regular file, not a directory
 	// In the worker, until the file system is unmounted (0), fuse_stop() (-ECANCELED), or an
 	// error.
 	int (*serve)(struct host_image *h, const struct serving *s, int fuse, unsigned threads);
@@ -31,10 +32,11 @@ struct driver {
 	int (*make)(struct host_image *h, const struct serving *s, int fuse_mnt,
 		struct made_mount *ret);
 };
+#define DRIVER_IMAGE_FILE "image-file" // image.erofs itself: a disk for virtual machines
 // NULL: there is none of this name.
 const struct driver *driver_find(const char *name);
 // The one for this kernel and user: "erofs" or "fuse", and in why one line that says the reason.
-// name: what the user wants, or NULL.
+// name: what the user wants, or NULL. (DRIVER_IMAGE_FILE, too, only if it is asked for.)
 // -EINVAL: there is no such driver; -ENODEV: this kernel cannot do it; logged.
 int driver_choose(const char *name, const char **ret_name, char why[static 160]) must_check;
 

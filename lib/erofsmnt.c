@@ -25,6 +25,7 @@
 #define LOOP_TRIES 64 // another process may be faster with the device that was free
 #define LOOPS_MAX 513 // a file for the metadata and one for each space
 #define BDI_DIR "/sys/class/bdi"
+#define LOOP_CONTROL makedev(10, 237) // LOOP_CTRL_MINOR of <linux/miscdevice.h>
 
 // Of the mount, in KiB. It is also what a page fault reads around itself, so for data that must be
 // fetched first it is weighed against waste. Measured on Linux 6.18, directio. `import torch`,
@@ -183,10 +184,25 @@ static int file_of(int image, const struct erofs_mount_opts *o, size_t i)
 	return i ? o->devices[i - 1] : image;
 }
 
+// Where nothing has prepared /dev, as in an initramfs, the node is missing until the module is there.
+// Opening the node loads it, so that it is made, as "kmod static-nodes" would have.
+static int open_control(void)
+{
+	static const char path[] = "/dev/loop-control";
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT && !mknod(path, S_IFCHR | 0660, LOOP_CONTROL)) {
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			unlink(path);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
 static int sources_loop(int image, const struct erofs_mount_opts *o, struct sources *s)
 {
-	cleanup_fd int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	int r = control < 0 ? -errno : 0;
+	cleanup_fd int control = open_control();
+	int r = control < 0 ? control : 0;
 
 	s->loop = malloc(s->n * sizeof *s->loop);
 	if (!s->loop)
@@ -194,8 +210,8 @@ static int sources_loop(int image, const struct erofs_mount_opts *o, struct sour
 	memset(s->loop, 0xff, s->n * sizeof *s->loop);
 	for (size_t i = 0; i < s->n && !r; i++)
 		r = loop_attach(control, file_of(image, o, i), &s->loop[i], s->path[i]);
-	return r ? warn_errno(
-			   r, "set up a loop device%s", r == -ENOENT ? " (try: modprobe loop)" : "")
+	return r ? warn_errno(r, "set up a loop device%s",
+			   r == -ENOENT || r == -ENXIO ? " (try: modprobe loop)" : "")
 		 : 0;
 }
 

@@ -26,6 +26,7 @@ struct fuse_mount_opts {
 	const char *subtype; // "fcpull"
 	bool suid;	     // default nosuid
 	bool dev;	     // default nodev
+	bool file;	     // the root is a regular file, for a file as mount point
 };
 // Opens /dev/fuse and mounts it, read-only, at dir. Returns the descriptor (O_CLOEXEC) in
 // *ret_fd. The INIT request is answered by fuse_serve. -errno logged with the remedy (no

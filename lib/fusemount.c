@@ -29,10 +29,25 @@ static void mount_text_init(struct mount_text *t, int fd, const char *source)
 	snprintf(t->source, sizeof t->source, "%s", source);
 }
 
+// Where nothing has prepared /dev, as in an initramfs, the device comes with the module, and
+// naming the file system loads it.
+static int device_after_module(void)
+{
+	cleanup_fd int fs = (int)syscall(SYS_fsopen, "fuse", OPEN_CLOEXEC);
+
+	if (fs < 0) {
+		errno = ENOENT;
+		return -1;
+	}
+	return open("/dev/fuse", O_RDWR | O_CLOEXEC);
+}
+
 static int device_open(int *ret_fd)
 {
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 
+	if (fd < 0 && errno == ENOENT)
+		fd = device_after_module();
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;
@@ -42,15 +57,15 @@ static int device_open(int *ret_fd)
 	return warn_errno(-errno, "open /dev/fuse (%s; in a container: --device /dev/fuse)", hint);
 }
 
-static int superblock_config(int fs, const struct mount_text *t, const char *subtype)
+static int superblock_config(int fs, const struct mount_text *t, const struct fuse_mount_opts *o)
 {
 	const struct {
 		const char *key, *value;
 	} opts[] = {
 		{ "source", t->source },
-		{ "subtype", subtype },
+		{ "subtype", o->subtype },
 		{ "fd", t->fd },
-		{ "rootmode", "40000" },
+		{ "rootmode", o->file ? "100000" : "40000" },
 		{ "user_id", t->user },
 		{ "group_id", t->group },
 		{ "max_read", t->max_read },
@@ -79,7 +94,7 @@ static int mount_make(const struct mount_text *t, const struct fuse_mount_opts *
 
 	if (fs < 0)
 		return -errno;
-	int r = superblock_config(fs, t, o->subtype);
+	int r = superblock_config(fs, t, o);
 	if (r)
 		return r;
 	*ret_mnt = (int)syscall(SYS_fsmount, fs, OPEN_CLOEXEC, mount_attrs(o));

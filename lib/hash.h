@@ -20,8 +20,13 @@ struct sha256 {
 
 void sha256_init(struct sha256 *s);
 void sha256_update(struct sha256 *s, const void *p, size_t n);
+// Two hashes over n bytes each, in step where the CPU gains by it (SHA-NI: 1.45 x), so at the cost
+// of two updates or less. a and b differ.
+void sha256_update2(struct sha256 *a, const void *pa, struct sha256 *b, const void *pb, size_t n);
 struct digest sha256_final(struct sha256 *s);
 struct digest sha256_of(const void *p, size_t n);
+// Both of n bytes.
+void sha256_of2(const void *p, const void *q, size_t n, struct digest *ret_p, struct digest *ret_q);
 // Name of the implementation in use: "sha-ni", "armv8", "portable". sha256_force() picks one by
 // name (tests; -ENOTSUP when the CPU lacks it); call before any other thread hashes.
 const char *sha256_impl(void);

@@ -22,16 +22,23 @@
 #include "fuse.h"
 #include "log.h"
 #include "mnt.h"
+#include "proc.h"
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL // Linux 6.9
+#endif
 
 #define MS 1000000ull
 #define TICK_MS 500
-#define STALE_TICKS 4  // without a beat, while requests wait: the worker hangs
-#define START_MS 30000 // for a worker to get ready
-#define STOP_MS 2000   // for one to stop reading
-#define DRAIN_MS 5000  // for one to answer the rest
-#define END_MS 1000    // for one to end after the unmount
-#define YOUNG_MS 20    // one that dies younger is not replaced at once
+#define STALE_TICKS 4 // without a beat, while requests wait: the worker hangs
+#define START_MS 3000 // for a successor to get ready; doubled each time that it was too short ...
+#define START_MAX_MS 30000 // ... up to this, which the first one has, and one to hand over to
+#define STOP_MS 2000	   // for one to stop reading
+#define DRAIN_MS 5000	   // for one to answer the rest
+#define END_MS 1000	   // for one to end after the unmount
+#define YOUNG_MS 20	   // one that dies younger is not replaced at once
 #define PAUSE_MS 20
+#define LINGER_MS 50   // between the end of a worker's main thread and that of the last one
 #define IDLE_DEATHS 20 // in a row, without a request served, within ...
 #define OWN_DEATH 4    // what one counts that was no SIGKILL: five of these are enough
 #define OWN_DEATHS 150 // of those that were no SIGKILL, whatever was served, within ...
@@ -47,12 +54,16 @@ struct worker {
 	enum wstate state;
 	pid_t pid;
 	int pidfd, ctl, ledger_fd;
+	int main_fd; // pidfd of its main thread only, or -1 (before Linux 6.9)
 	struct fuse_ledger *ledger;
 	uint64_t since; // of the state, ns
 	uint64_t born, beats;
-	unsigned stale; // ticks
+	unsigned stale;	    // ticks
+	uint64_t main_gone; // when its main thread was seen to have ended, or 0
 	bool killed;
 };
+
+#define NO_WORKER ((struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1, .main_fd = -1 })
 
 struct holder {
 	const char *image, *id;
@@ -71,6 +82,7 @@ struct holder {
 	bool over;	  // unmounted
 	bool failed;
 	uint64_t start_at;		// when the next worker may start
+	uint64_t start_ms;		// that it has to get ready
 	uint64_t idle_since, own_since; // first deaths of the two countings
 	unsigned idle_deaths, own_deaths;
 	unsigned restarts, handovers;
@@ -110,21 +122,11 @@ static int make_ledger(struct worker *w)
 	return 0;
 }
 
-static void write_score(int score)
-{
-	cleanup_fd int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	char text[16];
-	int n = snprintf(text, sizeof text, "%d", score);
-
-	if (fd < 0 || write(fd, text, (size_t)n) < 0)
-		debug("oom_score_adj %d: %s", score, strerror(errno));
-}
-
 static void exec_worker(const struct holder *h, int exe, int ctl, int ledger)
 {
 	char *argv[] = { (char *)h->worker_name, WORKER_ROLE, NULL };
 
-	write_score(h->score);
+	proc_oom_score(h->score);
 	if (!h->started)
 		fcntl(HOLD_BOOT, F_SETFD, 0);
 	// dup2 clears the close-on-exec flag of the copies
@@ -147,7 +149,9 @@ static void worker_free(struct worker *w)
 		close(w->ctl);
 	if (w->pidfd >= 0)
 		close(w->pidfd);
-	*w = (struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1 };
+	if (w->main_fd >= 0)
+		close(w->main_fd);
+	*w = NO_WORKER;
 }
 
 static int start_worker(struct holder *h, struct worker *w, int exe)
@@ -168,6 +172,7 @@ static int start_worker(struct holder *h, struct worker *w, int exe)
 		worker_free(w);
 		return warn_errno(r, "%s: start a worker", h->image);
 	}
+	w->main_fd = (int)syscall(SYS_pidfd_open, w->pid, PIDFD_THREAD);
 	w->born = now_ns();
 	set_state(w, W_STARTING);
 	return 0;
@@ -252,7 +257,7 @@ static void answer_asker(struct holder *h, int result, const char *why)
 static void promote(struct holder *h)
 {
 	h->w[CUR] = h->w[NEXT];
-	h->w[NEXT] = (struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1 };
+	h->w[NEXT] = NO_WORKER;
 	dup3(h->new_exe, HOLD_EXE, O_CLOEXEC);
 	close(steal_fd(&h->new_exe));
 	h->handovers++;
@@ -265,7 +270,7 @@ static void retire(struct holder *h)
 {
 	set_state(&h->w[CUR], W_DRAINING);
 	h->w[OLD] = h->w[CUR];
-	h->w[CUR] = (struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1 };
+	h->w[CUR] = NO_WORKER;
 }
 
 // Takes the next step of a hand-over, if there is one to take.
@@ -339,7 +344,7 @@ static void died(struct holder *h, unsigned slot, int status)
 	// told to stop, it may have answered all and ended before its word was heard
 	bool done = dead.state == W_STOPPING && !status;
 
-	h->w[slot] = (struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1 };
+	h->w[slot] = NO_WORKER;
 	if (slot == NEXT)
 		answer_asker(h, -EPROTO,
 			dead.killed
@@ -412,6 +417,7 @@ static void hear_worker(struct holder *h, unsigned slot)
 		close(fd);
 	if (m.verb == CTL_READY && w->state == W_STARTING && slot == CUR) {
 		begun(h);
+		h->start_ms = START_MS;
 		go(h);
 	} else if (m.verb == CTL_READY && w->state == W_STARTING && slot == NEXT) {
 		set_state(w, W_READY);
@@ -521,20 +527,47 @@ static void watch(struct holder *h, struct worker *w)
 	kill_worker(w);
 }
 
-// Killed, and still there: it hangs in the kernel, and will read no request any more. It is not
-// waited for.
+// Readers wait for one that starts, too; but it may only be slow, so the next one gets more time.
+static void watch_start(struct holder *h, struct worker *w)
+{
+	if (w->killed || ms_in_state(w) <= h->start_ms)
+		return;
+	warn("%s: worker %d does not get ready", h->image, (int)w->pid);
+	h->start_ms = MIN(2 * h->start_ms, START_MAX_MS);
+	kill_worker(w);
+}
+
+static bool lingers(const struct worker *w)
+{
+	return w->main_gone && now_ns() - w->main_gone > LINGER_MS * MS;
+}
+
+// Killed, and still there: a thread of it hangs in the kernel, in a FUSE_NOTIFY_STORE for instance
+// for a page that a reader has locked until its request is answered, which this worker had read. It
+// will read no request any more, so it is not waited for.
 static void give_up_on_the_undead(struct holder *h)
 {
-	for (unsigned i = 0; i < SLOTS; i++)
-		if (present(&h->w[i]) && h->w[i].killed && ms_in_state(&h->w[i]) > END_MS)
+	for (unsigned i = 0; i < SLOTS; i++) {
+		struct worker *w = &h->w[i];
+
+		if (present(w) && ((w->killed && ms_in_state(w) > END_MS) || lingers(w)))
 			died(h, i, SIGKILL);
+	}
+}
+
+// The main thread of a worker never ends alone.
+static void look_for_zombie(struct worker *w)
+{
+	if (present(w) && !w->main_gone && w->main_fd < 0 && proc_is_zombie(w->pid))
+		w->main_gone = now_ns();
 }
 
 static void tick(struct holder *h)
 {
 	struct worker *c = &h->w[CUR], *n = &h->w[NEXT], *o = &h->w[OLD];
 
-	give_up_on_the_undead(h);
+	for (unsigned i = 0; i < SLOTS; i++)
+		look_for_zombie(&h->w[i]);
 	if (h->over) {
 		for (unsigned i = 0; i < SLOTS; i++)
 			if (present(&h->w[i]) && ms_in_state(&h->w[i]) >= END_MS)
@@ -543,10 +576,11 @@ static void tick(struct holder *h)
 	}
 	if (c->state == W_SERVING)
 		watch(h, c);
-	if ((c->state == W_STARTING && ms_in_state(c) > START_MS) ||
-		(c->state == W_STOPPING && ms_in_state(c) > STOP_MS))
+	if (c->state == W_STARTING)
+		watch_start(h, c);
+	if (c->state == W_STOPPING && ms_in_state(c) > STOP_MS)
 		kill_worker(c);
-	if (n->state == W_STARTING && ms_in_state(n) > START_MS)
+	if (n->state == W_STARTING && ms_in_state(n) > START_MAX_MS)
 		kill_worker(n);
 	if (o->state == W_DRAINING && ms_in_state(o) > DRAIN_MS)
 		kill_worker(o);
@@ -567,29 +601,47 @@ static void replace_worker(struct holder *h)
 		h->start_at = now_ns() + TICK_MS * MS; // no memory, no process: these come back
 }
 
+static int poll_ms(const struct holder *h)
+{
+	if (!present(&h->w[CUR]))
+		return PAUSE_MS;
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (present(&h->w[i]) && h->w[i].main_gone)
+			return PAUSE_MS;
+	return TICK_MS;
+}
+
 static void wait_events(struct holder *h)
 {
-	struct pollfd p[2 + 2 * SLOTS + CONNS] = {
+	struct pollfd p[2 + 3 * SLOTS + CONNS] = {
 		{ .fd = h->over ? -1 : HOLD_FUSE }, // POLLERR: unmounted or aborted
 		{ .fd = HOLD_LISTEN, .events = POLLIN },
 	};
-	struct pollfd *ctl = p + 2, *pid = ctl + SLOTS, *conn = pid + SLOTS;
+	struct pollfd *ctl = p + 2, *pid = ctl + SLOTS, *first = pid + SLOTS, *conn = first + SLOTS;
 
 	for (unsigned i = 0; i < SLOTS; i++) {
 		ctl[i] = (struct pollfd){ .fd = present(&h->w[i]) ? h->w[i].ctl : -1,
 			.events = POLLIN };
 		pid[i] = (struct pollfd){ .fd = present(&h->w[i]) ? h->w[i].pidfd : -1,
 			.events = POLLIN };
+		first[i] = (struct pollfd){
+			.fd = present(&h->w[i]) && !h->w[i].main_gone ? h->w[i].main_fd : -1,
+			.events = POLLIN,
+		};
 	}
 	for (unsigned i = 0; i < CONNS; i++)
 		conn[i] = (struct pollfd){ .fd = h->conns[i], .events = POLLIN };
-	if (poll(p, ARRAY_LEN(p), present(&h->w[CUR]) ? TICK_MS : PAUSE_MS) < 0)
+	if (poll(p, ARRAY_LEN(p), poll_ms(h)) < 0)
 		return;
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (first[i].revents)
+			h->w[i].main_gone = now_ns();
 	// what a worker has said before it died counts
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (ctl[i].revents & POLLIN && h->w[i].ctl == ctl[i].fd)
 			hear_worker(h, i);
 	reap(h);
+	give_up_on_the_undead(h);
 	if (p[1].revents)
 		accept_conn(h);
 	for (unsigned i = 0; i < CONNS; i++)
@@ -615,40 +667,14 @@ static int run(struct holder *h)
 
 // ---- what it is ----
 
-// Its own place in the one hierarchy of version 2, so that the end of its starter's session, unit
-// or container is not its own.
-static void own_cgroup(void)
-{
-	cleanup_fd int fd = -1;
-
-	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK))
-		return;
-	if (mkdir("/sys/fs/cgroup/fcpull", 0755) && errno != EEXIST)
-		return;
-	fd = open("/sys/fs/cgroup/fcpull/cgroup.procs", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "0", 1) < 0)
-		debug("own cgroup: %s", strerror(errno));
-}
-
-static void spare_from_oom(struct holder *h)
-{
-	cleanup_fd int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
-	char text[16] = "0";
-
-	if (fd >= 0 && read(fd, text, sizeof text - 1) < 0)
-		text[0] = '0';
-	h->score = (int)strtol(text, NULL, 10);
-	write_score(-1000);
-}
-
 static void settle_in(struct holder *h, const char *connection)
 {
 	char path[64];
 
 	prctl(PR_SET_NAME, "@fcpull", 0, 0, 0);
-	spare_from_oom(h); // before it is not dumpable: then /proc/self belongs to root
+	h->score = proc_spare(); // before it is not dumpable: then /proc/self belongs to root
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	own_cgroup();
+	proc_own_cgroup();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
@@ -686,7 +712,7 @@ static void remove_state(const struct holder *h)
 
 int holder_main(int argc, char **argv)
 {
-	struct holder h = { .asker = -1, .new_exe = -1 };
+	struct holder h = { .asker = -1, .new_exe = -1, .start_ms = START_MAX_MS };
 	int code;
 
 	if (argc != 4)
@@ -699,7 +725,7 @@ int holder_main(int argc, char **argv)
 	for (unsigned i = 0; i < TUNES; i++)
 		h.tune[i] = -1;
 	for (unsigned i = 0; i < SLOTS; i++)
-		h.w[i] = (struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1 };
+		h.w[i] = NO_WORKER;
 	settle_in(&h, argv[3]);
 	code = run(&h);
 	remove_state(&h);

@@ -179,32 +179,23 @@ static int fetch_index(struct host_image *h, const struct accel *a, bool boot, c
 // The first frame that is not in the store, or the number of frames.
 static uint32_t first_missing_frame(struct host_image *h)
 {
-	uint32_t n = index_frames(h->ix), spaces = index_spaces(h->ix), frame;
-	struct space_file *f = xcalloc(spaces, sizeof *f);
-	bool opened = true, here = true;
+	uint32_t n = index_frames(h->ix), frame, at = 0, blocks = 0;
+	struct digest key = index_boot_key(h->ix);
+	struct space_file f;
+	struct frame_view v;
 
-	for (uint32_t i = 0; i < spaces; i++) {
-		struct digest key = index_space_key(h->ix, i);
-		struct space_view sp;
-
-		index_space(h->ix, i, &sp);
-		f[i].fd = -1;
-		opened = opened && !store_space(h->store, &key, sp.blocks, &f[i]);
-	}
-	for (frame = 0; frame < n && opened && here; frame += here) {
-		struct frame_view v;
-
+	for (frame = 0; frame < n; frame++) {
 		index_frame(h->ix, frame, &v);
-		for (uint32_t i = v.first_run; i < v.first_run + v.runs && here; i++) {
-			struct run_view r;
-
-			index_run(h->ix, i, &r);
-			here = space_has(&f[r.space], r.block, r.blocks);
-		}
+		blocks += v.blocks;
 	}
-	for (uint32_t i = 0; i < spaces; i++)
-		space_file_close(&f[i]);
-	free(f);
+	if (!n || store_space(h->store, &key, blocks, &f))
+		return 0;
+	for (frame = 0; frame < n; frame++, at += v.blocks) {
+		index_frame(h->ix, frame, &v);
+		if (!space_has(&f, at, v.blocks))
+			break;
+	}
+	space_file_close(&f);
 	return frame;
 }
 
@@ -216,7 +207,7 @@ static void follow_boot(struct host_image *h, struct stream *rest, const struct 
 	uint32_t first = first_missing_frame(h), n = index_frames(h->ix);
 	struct frame_view v;
 
-	if (first == n) {
+	if (first == n || h->offline) {
 		stream_close(rest);
 		return;
 	}
@@ -300,7 +291,7 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 		return warn_errno(-ENODATA,
 			"%s has not been pulled and the registry cannot be asked", h->name);
 	h->img->repo = h->repo;
-	r = plain_pull(h->store, h->img, o->threads, &h->ix);
+	r = plain_pull(h->store, h->img, &h->ix);
 	return r ? r : store_local_index(h->store, &h->img->man.digest, &h->index);
 }
 

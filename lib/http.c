@@ -105,7 +105,7 @@ static void global_init(void)
 // the configuration's, then certs.d's.
 static int trust_load(const char *host, const struct net_opts *net, struct ca *ret)
 {
-	int r = ca_load(net->cacert, ret);
+	int r = ca_load(net->cacert, net->in_memory, ret);
 
 	if (r == 0 && net->ca)
 		r = ca_add(net->ca, ret);

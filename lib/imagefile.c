@@ -19,11 +19,12 @@
 #include "prefill.h"
 
 #define FOREVER UINT32_MAX // seconds; treefs.c says why not more
-enum { ROOT = 1, FILE_NODE = 2, NODES = 2 };
+enum { ROOT = 1 };
 
 struct imagefile {
 	struct lazy *lz;
 	const struct erofs_image *im;
+	uint64_t file; // its node: ROOT, or the next one
 	const struct lazy_hooks *hooks;
 	struct prefill *prefill; // or NULL
 	_Atomic bool opened;
@@ -40,14 +41,15 @@ static int put(struct fuse_reply *rp, const void *p, size_t n)
 
 static void fill_attr(const struct imagefile *t, uint64_t node, struct fuse_attr *ret)
 {
-	uint64_t size = node == ROOT ? 0 : erofs_flat_size(t->im);
+	bool dir = node != t->file;
+	uint64_t size = dir ? 0 : erofs_flat_size(t->im);
 
 	*ret = (struct fuse_attr){
 		.ino = node,
 		.size = size,
 		.blocks = size / 512,
-		.mode = node == ROOT ? S_IFDIR | 0500 : S_IFREG | 0400,
-		.nlink = node == ROOT ? 2 : 1,
+		.mode = dir ? S_IFDIR | 0500 : S_IFREG | 0400,
+		.nlink = dir ? 2 : 1,
 		.blksize = BLOCK_BYTES,
 	};
 }
@@ -61,21 +63,21 @@ static int imagefile_getattr(void *data, const struct fuse_request *rq, struct f
 }
 
 // The kernel asks for "." and ".." only on behalf of NFS.
-static uint64_t find(const struct fuse_request *rq)
+static uint64_t find(const struct imagefile *t, const struct fuse_request *rq)
 {
 	if (strcmp(rq->name, ".") == 0)
 		return rq->nodeid;
-	if (rq->nodeid != ROOT)
+	if (rq->nodeid == t->file)
 		return 0;
 	if (strcmp(rq->name, "..") == 0)
 		return ROOT;
-	return strcmp(rq->name, IMAGEFILE_NAME) == 0 ? FILE_NODE : 0;
+	return strcmp(rq->name, IMAGEFILE_NAME) == 0 ? t->file : 0;
 }
 
 static int imagefile_lookup(void *data, const struct fuse_request *rq, struct fuse_reply *rp)
 {
 	struct fuse_entry_out out = {
-		.nodeid = find(rq), .entry_valid = FOREVER, .attr_valid = FOREVER
+		.nodeid = find(data, rq), .entry_valid = FOREVER, .attr_valid = FOREVER
 	};
 
 	if (out.nodeid)
@@ -89,22 +91,22 @@ static int imagefile_readdir(void *data, const struct fuse_request *rq, struct f
 {
 	static const struct {
 		const char *name;
-		uint64_t node;
-	} entries[] = { { ".", ROOT }, { "..", ROOT }, { IMAGEFILE_NAME, FILE_NODE } };
+		bool dir;
+	} entries[] = { { ".", true }, { "..", true }, { IMAGEFILE_NAME, false } };
 	const struct fuse_read_in *in = rq->arg;
+	const struct imagefile *t = data;
 	size_t head = rq->opcode == FUSE_READDIRPLUS ? sizeof(struct fuse_entry_out) : 0;
 
-	(void)data;
-	if (rq->nodeid != ROOT)
+	if (rq->nodeid == t->file)
 		return -ENOTDIR;
 	for (uint64_t i = in->offset; i < ARRAY_LEN(entries); i++) {
 		uint32_t len = (uint32_t)strlen(entries[i].name);
 		size_t size = FUSE_DIRENT_ALIGN(head + FUSE_NAME_OFFSET + len);
 		struct fuse_dirent d = {
-			.ino = entries[i].node,
+			.ino = entries[i].dir ? ROOT : t->file,
 			.off = i + 1,
 			.namelen = len,
-			.type = (entries[i].node == ROOT ? S_IFDIR : S_IFREG) >> 12,
+			.type = (entries[i].dir ? S_IFDIR : S_IFREG) >> 12,
 		};
 
 		if (size > MIN((size_t)in->size, rp->room) - rp->len)
@@ -123,7 +125,7 @@ static int imagefile_statfs(void *data, const struct fuse_request *rq, struct fu
 	const struct imagefile *t = data;
 	struct fuse_statfs_out out = { .st = {
 					       .blocks = erofs_flat_size(t->im) / BLOCK_BYTES,
-					       .files = NODES,
+					       .files = t->file,
 					       .bsize = BLOCK_BYTES,
 					       .frsize = BLOCK_BYTES,
 					       .namelen = 255,
@@ -287,7 +289,7 @@ static int imagefile_read(void *data, const struct fuse_request *rq, struct fuse
 	struct imagefile *t = data;
 	uint64_t size = erofs_flat_size(t->im);
 
-	if (rq->nodeid != FILE_NODE)
+	if (rq->nodeid != t->file)
 		return -EISDIR;
 	if (!t->opened) {
 		t->opened = true;
@@ -339,7 +341,7 @@ static void asked(void *arg, uint32_t space, uint64_t off, uint32_t len)
 static int begin(struct imagefile *t, bool foreseen, int fuse_fd)
 {
 	struct lazy_hooks own = *t->hooks;
-	int r = prefill_start(fuse_fd, FILE_NODE, t->lz, t->im, &t->prefill);
+	int r = prefill_start(fuse_fd, t->file, t->lz, t->im, &t->prefill);
 
 	if (r)
 		return r;
@@ -350,11 +352,13 @@ static int begin(struct imagefile *t, bool foreseen, int fuse_fd)
 	return lazy_begin(t->lz, &own);
 }
 
-int imagefile_serve(struct lazy *lz, const struct erofs_image *im, const struct lazy_hooks *hooks,
-	bool foreseen, int fuse_fd, unsigned threads)
+int imagefile_serve(struct lazy *lz, const struct erofs_image *im, bool alone,
+	const struct lazy_hooks *hooks, bool foreseen, int fuse_fd, unsigned threads)
 {
-	struct imagefile t = { .lz = lz, .im = im, .hooks = hooks };
-	struct fuse_fs fs = { .data = &t, .nodes = NODES, .handlers = handlers };
+	struct imagefile t = {
+		.lz = lz, .im = im, .file = alone ? ROOT : ROOT + 1, .hooks = hooks
+	};
+	struct fuse_fs fs = { .data = &t, .nodes = t.file, .handlers = handlers };
 	int r = hooks ? begin(&t, foreseen, fuse_fd) : 0;
 
 	if (!r)

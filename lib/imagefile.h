@@ -16,8 +16,8 @@
 // unmounted (0) or the connection is aborted or broken (-errno). `threads` reader threads; reads of
 // data that is not here do not occupy a thread. Joins all before it returns, and no read of lz is
 // outstanding then. The metadata is put into the page cache at once; with `foreseen` what lands is,
-// too.
-int imagefile_serve(struct lazy *lz, const struct erofs_image *im, const struct lazy_hooks *hooks,
-	bool foreseen, int fuse_fd, unsigned threads) must_check;
+// too. alone: there is no directory, the root is the file.
+int imagefile_serve(struct lazy *lz, const struct erofs_image *im, bool alone,
+	const struct lazy_hooks *hooks, bool foreseen, int fuse_fd, unsigned threads) must_check;
 
 #endif

@@ -187,6 +187,7 @@ static int check_spaces(struct index *ix)
 static int check_frames(struct index *ix)
 {
 	uint32_t run = 0;
+	uint64_t all = 0;
 
 	ix->frame_off = malloc(((size_t)ix->n_frames + 1) * sizeof *ix->frame_off);
 	if (!ix->frame_off)
@@ -211,6 +212,9 @@ static int check_frames(struct index *ix)
 		}
 		if (blocks != fr->blocks)
 			return corrupt(ix, "boot frame's length", f);
+		all += blocks;
+		if (all > FMT_BLOCKS_MAX)
+			return corrupt(ix, "more than 1 TiB of boot frames", all);
 		ix->frame_off[f + 1] = ix->frame_off[f] + fr->clen;
 	}
 	return run == ix->n_runs ? 0 : corrupt(ix, "boot runs without a frame", run);
@@ -678,6 +682,20 @@ struct digest index_space_key(const struct index *ix, uint32_t space)
 		sha256_update(&h, &c->blocks, sizeof c->blocks);
 		sha256_update(&h, &zero, 1);
 		sha256_update(&h, c->sha, sizeof c->sha);
+	}
+	return sha256_final(&h);
+}
+
+struct digest index_boot_key(const struct index *ix)
+{
+	struct sha256 h;
+
+	// no space's key begins so: its first block is 0
+	sha256_init(&h);
+	sha256_update(&h, "boot", 4);
+	for (uint32_t i = 0; i < ix->n_frames; i++) {
+		sha256_update(&h, &ix->frames[i].blocks, sizeof ix->frames[i].blocks);
+		sha256_update(&h, ix->frames[i].sha, sizeof ix->frames[i].sha);
 	}
 	return sha256_final(&h);
 }

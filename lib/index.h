@@ -114,6 +114,10 @@ struct run_view {
 uint32_t index_frames(const struct index *ix);
 void index_frame(const struct index *ix, uint32_t frame, struct frame_view *ret);
 void index_run(const struct index *ix, uint32_t run, struct run_view *ret);
+// Name in the store of the frames' plain bytes, one after the other, at most FMT_BLOCKS_MAX blocks.
+// They are apart from the spaces, whose chunks prove something else: what an image claims to be a
+// block of a space must not get to where other images have it.
+struct digest index_boot_key(const struct index *ix);
 uint64_t index_frames_size(const struct index *ix); // bytes of all frames in the boot blob
 
 // ---- what the image is ----

@@ -1,11 +1,10 @@
 // ingest.c - one layer's tar, read once
 //
-// Threads: download, blob digest and inflate run one thread ahead of the tar reader, which hashes
-// and writes.
+// Up to three sums are made of what passes here: the layer's diff_id, and a file's digest or a chunk's. Two hashes in
+// step cost much less than one after the other, so the diff_id waits for the other one.
 // SPDX-License-Identifier: Apache-2.0
 #include "ingest.h"
 
-#include "ahead.h"
 #include "log.h"
 
 #define IO_SIZE (128u << 10)
@@ -15,34 +14,50 @@
 struct tee {
 	struct stream s;
 	struct stream *in;
-	struct sha256 *h;
+	struct sha256 h;
+	const uint8_t *p; // n bytes that were read to there and are not hashed yet
+	size_t n;
 };
 
+static void tee_flush(struct tee *t)
+{
+	sha256_update(&t->h, t->p, t->n);
+	t->n = 0;
+}
+
+// The bytes stay where they are until the next read, or until the spool is done with its buffer.
 static ssize_t tee_read(struct stream *s, void *buf, size_t n)
 {
 	struct tee *t = (struct tee *)s;
-	ssize_t r = stream_read(t->in, buf, n);
+	ssize_t r;
 
-	if (r > 0)
-		sha256_update(t->h, buf, (size_t)r);
+	if (t->n && t->p + t->n != buf)
+		tee_flush(t);
+	r = stream_read(t->in, buf, n);
+	if (r > 0) {
+		if (!t->n)
+			t->p = buf;
+		t->n += (size_t)r;
+	}
 	return r;
 }
 
 static void tee_close(struct stream *s)
 {
-	struct tee *t = (struct tee *)s;
-
-	stream_close(t->in);
-	free(t);
+	(void)s;
 }
 
-static struct stream *tee_open(struct stream *in, struct sha256 *h)
+// Hashes n bytes into h, and as many of those that wait for the layer's digest in step.
+static void tee_update(void *arg, struct sha256 *h, const uint8_t *p, size_t n)
 {
-	static const struct stream_ops ops = { .read = tee_read, .close = tee_close };
-	struct tee *t = xmalloc(sizeof *t);
+	struct tee *t = arg;
+	size_t both = MIN(n, t->n);
 
-	*t = (struct tee){ .s.ops = &ops, .in = in, .h = h };
-	return &t->s;
+	if (both)
+		sha256_update2(h, p, &t->h, t->p, both);
+	t->p += both;
+	t->n -= both;
+	sha256_update(h, p + both, n - both);
 }
 
 // ---- contents into blocks ----
@@ -52,16 +67,16 @@ struct spool {
 	uint64_t tail;	// next free block
 	uint64_t dirty; // blocks below this may hold bytes of a content that was dropped again
 	uint8_t *buf;	// IO_SIZE
+	struct cutter *cut;
+	struct tee *tee;
 };
 
-// Writes n bytes (padded with zeros to a whole block) at block. Zeros are left as holes where
-// nothing was before.
-static int spool_write(struct spool *sp, uint64_t block, size_t n)
+// Writes the buffer's `whole` blocks of bytes at block. Zeros are left as holes where nothing was
+// before.
+static int spool_write(struct spool *sp, uint64_t block, size_t whole)
 {
-	size_t whole = (n + BLOCK_BYTES - 1) & ~(size_t)(BLOCK_BYTES - 1);
 	int r;
 
-	memset(sp->buf + n, 0, whole - n);
 	if (block >= sp->dirty && is_zero(sp->buf, whole))
 		return 0;
 	r = pwrite_full(sp->fd, sp->buf, whole, block << BLOCK_SHIFT);
@@ -89,7 +104,22 @@ static ssize_t fill(struct tar *t, uint8_t *buf, size_t n)
 	return (ssize_t)got;
 }
 
-// Stores a file's data at the tail and learns its digest.
+// The buffer holds n bytes of a file: takes their sums (file: of the file, or NULL) and writes them.
+static int spool_piece(struct spool *sp, uint64_t block, size_t n, struct sha256 *file)
+{
+	size_t whole = (n + BLOCK_BYTES - 1) & ~(size_t)(BLOCK_BYTES - 1);
+
+	memset(sp->buf + n, 0, whole - n);
+	if (file)
+		tee_update(sp->tee, file, sp->buf, n);
+	if (sp->cut)
+		cutter_add(sp->cut, sp->buf, whole);
+	if (sp->tee->p >= sp->buf && sp->tee->p < sp->buf + IO_SIZE)
+		tee_flush(sp->tee);
+	return spool_write(sp, block, whole);
+}
+
+// Stores a file's data at the tail; learns its digest if `ret` is given.
 static int spool_file(struct spool *sp, struct tar *t, uint64_t size, struct digest *ret)
 {
 	struct sha256 h;
@@ -105,40 +135,42 @@ static int spool_file(struct spool *sp, struct tar *t, uint64_t size, struct dig
 			return (int)n;
 		if ((size_t)n != want)
 			return -EBADMSG; // the tar reader has said why
-		sha256_update(&h, sp->buf, want);
-		r = spool_write(sp, block, want);
+		r = spool_piece(sp, block, want, ret ? &h : NULL);
 		if (r)
 			return r;
 		block += blocks_of(want);
 		left -= want;
 	}
-	*ret = sha256_final(&h);
+	if (ret)
+		*ret = sha256_final(&h);
 	return 0;
 }
 
 // A lower layer's content is stored only if a name of that layer still had it at the layer's end.
 static bool can_share(const struct ingest *in, const struct content *c)
 {
-	return c->space == in->space || (in->share_lower && c->block != TREE_NONE);
+	return c->space == in->space || c->block != TREE_NONE;
 }
 
 static int take_file(
 	struct ingest *in, struct spool *sp, struct tar *t, uint64_t size, uint32_t *ret)
 {
-	struct content c = {
-		.size = size, .space = in->space, .spool = (uint32_t)sp->tail, .block = TREE_NONE
-	};
+	struct content c = { .size = size,
+		.space = in->space,
+		.spool = (uint32_t)sp->tail,
+		.block = TREE_NONE,
+		.unique = !in->share };
 	uint64_t blocks = blocks_of(size);
 	uint32_t same;
 	int r;
 
 	if (sp->tail + blocks > UINT32_MAX)
 		return warn_errno(-EFBIG, "layer %s holds more than 16 TiB", in->name);
-	r = spool_file(sp, t, size, &c.sha);
+	r = spool_file(sp, t, size, in->share ? &c.sha : NULL);
 	if (r)
 		return r;
 	in->bytes += size;
-	same = tree_find_content(in->tree, &c.sha, size);
+	same = in->share ? tree_find_content(in->tree, &c.sha, size) : TREE_NONE;
 	if (same != TREE_NONE && can_share(in, tree_content(in->tree, same))) {
 		in->shared += size;
 		*ret = same;
@@ -170,27 +202,31 @@ static int take_entries(struct ingest *in, struct spool *sp, struct tar *t)
 	return r ? r : tree_end_layer(in->tree, in->name);
 }
 
-int ingest_layer(struct ingest *in, struct stream *blob)
+static int take_layer(struct ingest *in, struct stream *plain)
 {
-	cleanup_stream struct stream *plain = NULL;
+	static const struct stream_ops ops = { .read = tee_read, .close = tee_close };
 	cleanup_free uint8_t *buf = xmalloc(IO_SIZE);
-	struct spool sp = { .fd = in->spool, .buf = buf };
-	struct sha256 h;
+	struct tee tee = { .s.ops = &ops, .in = plain };
+	struct spool sp = { .fd = in->spool, .buf = buf, .cut = in->cut, .tee = &tee };
 	struct digest got;
 	struct tar *t;
-	int r = inflate_open(blob, in->name, &plain);
+	int r;
 
-	if (r)
-		return r;
-	sha256_init(&h);
-	plain = tee_open(ahead_open(plain), &h);
-	t = tar_open(plain, in->name);
+	sha256_init(&tee.h);
+	if (in->cut) {
+		in->cut->update = tee_update;
+		in->cut->arg = &tee;
+	}
+	t = tar_open(&tee.s, in->name);
 	tree_begin_layer(in->tree);
 	r = take_entries(in, &sp, t);
+	tee_flush(&tee);
 	tar_close(t);
 	if (r)
 		return r;
-	got = sha256_final(&h);
+	if (in->cut)
+		cutter_end(in->cut);
+	got = sha256_final(&tee.h);
 	if (in->diff_id && !digest_equal(&got, in->diff_id)) {
 		char want[DIGEST_STR_LEN], is[DIGEST_STR_LEN];
 
@@ -202,4 +238,12 @@ int ingest_layer(struct ingest *in, struct stream *blob)
 	if (ftruncate(in->spool, (off_t)(sp.tail << BLOCK_SHIFT)))
 		return warn_errno(-errno, "write the decoded layer");
 	return 0;
+}
+
+int ingest_layer(struct ingest *in, struct stream *plain)
+{
+	int r = take_layer(in, plain);
+
+	stream_close(plain);
+	return r;
 }

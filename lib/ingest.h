@@ -4,14 +4,16 @@
 #ifndef INGEST_H
 #define INGEST_H
 
-#include "inflate.h"
+#include "cutter.h"
+#include "stream.h"
 #include "tree.h"
 
 struct ingest {
 	struct tree *tree;
 	uint32_t space;		      // this layer's number
 	int spool;		      // file that takes the blocks; empty
-	bool share_lower;	      // a content that a lower layer has is not stored again
+	bool share;		      // a content that is there already is not stored again
+	struct cutter *cut;	      // or NULL: takes the blocks too, in their order
 	const struct digest *diff_id; // sha256 that the decoded stream must have
 	const char *name;	      // for messages: the layer's digest
 	// results
@@ -20,8 +22,8 @@ struct ingest {
 	uint64_t shared; // bytes of files that were not stored because the same content was there
 };
 
-// Reads the compressed layer `blob` (taken over, in any case) to its very end. -errno logged; the
-// tree is then not usable.
-int ingest_layer(struct ingest *in, struct stream *blob) must_check;
+// Reads the decoded layer `plain` (taken over, in any case) to its very end. -errno logged; the tree is then not
+// usable.
+int ingest_layer(struct ingest *in, struct stream *plain) must_check;
 
 #endif

@@ -132,8 +132,8 @@ void lazy_land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, cons
 	lz->state[chunk] = error || not_kept ? ST_NONE : ST_OK;
 	awaited = lz->awaited[chunk];
 	lz->awaited[chunk] = false;
-	if (error && !w && !awaited)
-		background_failed(lz);
+	if ((error || not_kept) && !w && !awaited)
+		background_failed(lz, error);
 	pthread_mutex_unlock(&lz->lock);
 	while (w) {
 		struct waiter *next = w->next;
@@ -161,7 +161,26 @@ void lazy_pause(unsigned ms)
 
 // ---- deadlines ----
 
-// Takes the waiters whose time is over off the lists. Called with the lock held.
+// Takes the waiters whose time is over off a list, to *out. Called with the lock held.
+static void take_expired(struct lazy *lz, struct waiter **list, uint64_t now, struct waiter **out)
+{
+	struct waiter *w;
+
+	for (struct waiter **p = list; (w = *p);) {
+		if (w->req->deadline > now) {
+			p = &w->next;
+			continue;
+		}
+		*p = w->next;
+		w->next = *out;
+		*out = w;
+		lz->waiting--;
+		lz->later = now;
+		if (!w->req->hurried)
+			lz->late = now;
+	}
+}
+
 static struct waiter *expired(struct lazy *lz)
 {
 	uint32_t chunks = index_chunks(lz->conf.ix);
@@ -169,19 +188,9 @@ static struct waiter *expired(struct lazy *lz)
 	uint64_t now = now_ns();
 
 	for (uint32_t i = 0; i < chunks; i++)
-		for (struct waiter **p = &lz->waiters[i], *w; (w = *p);) {
-			if (w->req->deadline > now) {
-				p = &w->next;
-				continue;
-			}
-			*p = w->next;
-			w->next = out;
-			out = w;
-			lz->waiting--;
-			lz->later = now;
-			if (!w->req->hurried)
-				lz->late = now;
-		}
+		if (lz->waiters[i])
+			take_expired(lz, &lz->waiters[i], now, &out);
+	take_expired(lz, &lz->boot_waiters, now, &out);
 	return out;
 }
 
@@ -232,8 +241,8 @@ bool lazy_copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *req)
 		memset((uint8_t *)req->buf + o.to, 0, o.n);
 		return true;
 	}
-	if (lz->state[chunk] != ST_OK && !boot_has(lz, &c, req))
-		return false;
+	if (lz->state[chunk] != ST_OK)
+		return boot_copy(lz, &c, req);
 	at = ((uint64_t)c.block << BLOCK_SHIFT) + o.from;
 	return !pread_full(lz->spaces[c.space].file.fd, (uint8_t *)req->buf + o.to, o.n, at);
 }
@@ -303,6 +312,8 @@ static void wait_done(struct lazy_req *req, int error)
 
 static void tell_asked(struct lazy *lz, const struct lazy_req *req)
 {
+	if (!lz->asking)
+		return;
 	pthread_mutex_lock(&lz->hook_lock);
 	if (lz->hooks.asked)
 		lz->hooks.asked(lz->hooks.arg, req->space, req->off, req->len);
@@ -319,6 +330,19 @@ static bool came_meanwhile(struct lazy *lz, uint32_t chunk, struct lazy_req *req
 		return false;
 	req->left++;
 	return true;
+}
+
+// Settles the part of came_meanwhile(). What the disk does not give after all is asked for.
+static void take_what_came(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
+{
+	int r = 0;
+
+	if (!lazy_copy_here(lz, chunk, req)) {
+		pthread_mutex_lock(&lz->lock);
+		r = lz->stop ? -ECANCELED : lazy_wait_for(lz, chunk, req);
+		pthread_mutex_unlock(&lz->lock);
+	}
+	lazy_settle(lz, req, r);
 }
 
 int lazy_read(struct lazy *lz, struct lazy_req *req)
@@ -342,8 +366,7 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 			missing[n++] = c;
 	if (req->done != wait_done) // (not our own, for the page cache)
 		atomic_fetch_add(&lz->stats->reads, 1);
-	if (lz->hooks.asked)
-		tell_asked(lz, req);
+	tell_asked(lz, req);
 	if (!n)
 		return 1;
 	// one part for this call itself, so that done cannot come before all parts are counted
@@ -366,7 +389,7 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 		req->error = r;
 	pthread_mutex_unlock(&lz->lock);
 	for (uint32_t i = 0; i < n_came; i++)
-		lazy_settle(lz, req, lazy_copy_here(lz, came[i], req) ? 0 : -EIO);
+		take_what_came(lz, came[i], req);
 	pthread_mutex_lock(&lz->lock);
 	idle = !--req->left; // nothing was queued, or all has been answered
 	r = req->error;
@@ -568,6 +591,7 @@ void lazy_unhook(struct lazy *lz)
 	lz->hooks.landed = NULL;
 	lz->hooks.started = NULL;
 	lz->hooks.asked = NULL;
+	lz->asking = false;
 	pthread_mutex_unlock(&lz->hook_lock);
 }
 
@@ -575,7 +599,10 @@ int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks)
 {
 	int r;
 
+	pthread_mutex_lock(&lz->hook_lock);
 	lz->hooks = *hooks;
+	lz->asking = hooks->asked != NULL;
+	pthread_mutex_unlock(&lz->hook_lock);
 	r = boot_open(lz);
 	return r ? r : background_open(lz);
 }
@@ -583,6 +610,23 @@ int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks)
 const struct stats *lazy_stats(const struct lazy *lz)
 {
 	return lz->stats;
+}
+
+bool lazy_complete(const struct lazy *lz, bool proved, uint32_t *cursor)
+{
+	uint32_t chunks = index_chunks(lz->conf.ix);
+
+	// a chunk in state OK stays OK
+	for (; *cursor < chunks; ++*cursor) {
+		struct chunk_view c;
+
+		index_chunk(lz->conf.ix, *cursor, &c);
+		if (c.codec == CODEC_ZERO || lz->state[*cursor] == ST_OK)
+			continue;
+		if (proved || !space_has(&lz->spaces[c.space].file, c.block, c.blocks))
+			return false;
+	}
+	return true;
 }
 
 bool lazy_damaged(const struct lazy *lz)

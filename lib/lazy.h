@@ -64,7 +64,7 @@ enum lazy_fill { LAZY_FILL_OFF, LAZY_FILL_AUTO, LAZY_FILL_NOW };
 
 // What a server of the image adds. Functions run on engine threads and must not wait for data.
 struct lazy_hooks {
-	int boot_fd; // the boot stream, from frame boot_first on, to its end (dup'ed); 0: none
+	int boot_fd; // the boot stream, from frame boot_first on, to its end (taken over); 0: none
 	uint32_t boot_first;
 	enum lazy_fill fill;
 	uint64_t fill_rate; // bytes per second from the network; 0: as fast as it comes
@@ -92,6 +92,10 @@ void lazy_close(struct lazy *lz);
 // that has arrived or was found.
 int lazy_fetch_all(
 	struct lazy *lz, void (*progress)(void *arg, uint64_t bytes), void *arg) must_check;
+
+// Everything but zeros is here; with `proved`, and was proved in the life of this process. Cheap:
+// *cursor (0 at first) keeps how far the last call came. One caller at a time.
+bool lazy_complete(const struct lazy *lz, bool proved, uint32_t *cursor);
 
 // A local-only chunk was found damaged: nothing but a new pull can mend it.
 bool lazy_damaged(const struct lazy *lz);

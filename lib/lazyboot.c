@@ -6,7 +6,11 @@
 // do not wait for what is far behind in the stream, or when it stands still: that is asked for as
 // ever. A stream that breaks, lies or ends early costs only that.
 //
-// Threads: `order` guards next and fd; lazy.lock the frames' states, the waiters, stalled.
+// The store has frames in a file of their own, one after the other (index_boot_key()): what proves
+// them is the image's word only, which must not reach the spaces, for these are other images' too.
+//
+// Threads: `order` guards next and fd; lazy.lock all changes of the frames' states, the waiters,
+// stalled. That a frame is here is read without it.
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <poll.h>
@@ -20,6 +24,7 @@
 #define TICK_MS 100
 #define STALL_MS 1000 // for less than STALL_BYTES: readers no longer wait for it
 #define STALL_BYTES (16u << 10)
+#define GIVE_UP_MS 30000   // for as little: it is over
 #define AHEAD (8ull << 20) // compressed bytes: farther behind, readers do not wait
 
 enum frame_state { FRAME_COMING, FRAME_HERE, FRAME_LOST };
@@ -27,6 +32,7 @@ enum frame_state { FRAME_COMING, FRAME_HERE, FRAME_LOST };
 // A run of blocks with the frame that brings it.
 struct piece {
 	uint32_t space, block, blocks, frame;
+	uint32_t at; // block in the store's file of frames
 };
 
 struct lazy_boot {
@@ -35,9 +41,10 @@ struct lazy_boot {
 	uint32_t
 		first; // the stream begins with this frame; those before it are in the store or lost
 	int fd;	       // -1: no stream (any more)
-	uint8_t *state;
-	struct piece *piece; // by space and block
-	struct waiter *waiters;
+	struct space_file file;
+	uint32_t *at; // of each frame: its first block in the file
+	_Atomic uint8_t *state;
+	struct piece *piece;   // by space and block
 	_Atomic uint32_t next; // frame
 	uint32_t settled;      // frames that are here or lost
 	_Atomic bool stalled;
@@ -79,17 +86,6 @@ static const struct piece *find_piece(const struct lazy_boot *b, uint32_t space,
 	return &b->piece[lo];
 }
 
-static bool is_proved(const struct space *sp, uint32_t block)
-{
-	return sp->proved[block / 8] & 1u << block % 8;
-}
-
-static void set_proved(struct space *sp, uint32_t block, uint32_t n)
-{
-	for (; n--; block++)
-		atomic_fetch_or(&sp->proved[block / 8], (uint8_t)(1u << block % 8));
-}
-
 // The blocks [*ret_first, *ret_end) that a request wants of a chunk.
 static void wanted(const struct chunk_view *c, const struct lazy_req *req, uint32_t *ret_first,
 	uint32_t *ret_end)
@@ -102,15 +98,40 @@ static void wanted(const struct chunk_view *c, const struct lazy_req *req, uint3
 
 bool boot_has(const struct lazy *lz, const struct chunk_view *c, const struct lazy_req *req)
 {
-	const struct space *sp = &lz->spaces[c->space];
+	const struct lazy_boot *b = lz->boot;
 	uint32_t block, end;
 
-	if (!sp->proved)
+	if (!b)
 		return false;
-	wanted(c, req, &block, &end);
-	while (block < end)
-		if (!is_proved(sp, block++))
+	for (wanted(c, req, &block, &end); block < end;) {
+		const struct piece *p = find_piece(b, c->space, block);
+
+		if (!p || b->state[p->frame] != FRAME_HERE)
 			return false;
+		block = p->block + p->blocks;
+	}
+	return true;
+}
+
+bool boot_copy(const struct lazy *lz, const struct chunk_view *c, const struct lazy_req *req)
+{
+	const struct lazy_boot *b = lz->boot;
+	struct overlap o = lazy_overlap(c, req);
+	uint64_t pos = ((uint64_t)c->block << BLOCK_SHIFT) + o.from, end = pos + o.n;
+	uint8_t *to = (uint8_t *)req->buf + o.to;
+
+	if (!boot_has(lz, c, req))
+		return false;
+	while (pos < end) {
+		const struct piece *p = find_piece(b, c->space, (uint32_t)(pos >> BLOCK_SHIFT));
+		uint64_t begin = (uint64_t)p->block << BLOCK_SHIFT;
+		size_t n = (size_t)MIN(end, begin + ((uint64_t)p->blocks << BLOCK_SHIFT)) - pos;
+
+		if (pread_full(b->file.fd, to, n, ((uint64_t)p->at << BLOCK_SHIFT) + pos - begin))
+			return false;
+		pos += n;
+		to += n;
+	}
 	return true;
 }
 
@@ -132,19 +153,14 @@ static bool is_near(const struct lazy_boot *b, uint32_t frame)
 // Does all that a request wants of a chunk come soon, if it is not here? Called with the lock held.
 static bool comes(const struct lazy_boot *b, const struct chunk_view *c, const struct lazy_req *req)
 {
-	const struct space *sp = &b->lz->spaces[c->space];
 	uint32_t block, end;
 
-	if (!sp->proved)
-		return false;
-	for (wanted(c, req, &block, &end); block < end; block++) {
-		const struct piece *p;
+	for (wanted(c, req, &block, &end); block < end;) {
+		const struct piece *p = find_piece(b, c->space, block);
 
-		if (is_proved(sp, block))
-			continue;
-		p = find_piece(b, c->space, block);
-		if (!p || !is_near(b, p->frame))
+		if (!p || (b->state[p->frame] != FRAME_HERE && !is_near(b, p->frame)))
 			return false;
+		block = p->block + p->blocks;
 	}
 	return true;
 }
@@ -165,9 +181,11 @@ bool boot_wait(struct lazy *lz, uint32_t chunk, struct lazy_req *req)
 	w = malloc(sizeof *w);
 	if (!w)
 		return false;
-	*w = (struct waiter){ req, chunk, b->waiters };
-	b->waiters = w;
+	*w = (struct waiter){ req, chunk, lz->boot_waiters };
+	lz->boot_waiters = w;
 	req->left++;
+	if (!lz->waiting++)
+		pthread_cond_signal(&lz->expiry);
 	return true;
 }
 
@@ -185,21 +203,24 @@ static bool ask_instead(struct lazy *lz, struct waiter *w)
 // Takes off the list who need wait no longer: those whose blocks are here, to be served; the others
 // whose blocks do not come ask for them. Returns the former and, with an error, the few that could
 // not. Called with the lock held.
-static struct waiter *sift(struct lazy_boot *b)
+static struct waiter *sift(struct lazy *lz)
 {
-	struct lazy *lz = b->lz;
+	const struct lazy_boot *b = lz->boot;
 	struct waiter *out = NULL, *w;
 
-	for (struct waiter **p = &b->waiters; (w = *p);) {
+	for (struct waiter **p = &lz->boot_waiters; (w = *p);) {
 		struct chunk_view c;
 
 		index_chunk(lz->conf.ix, w->chunk, &c);
-		if (!boot_has(lz, &c, w->req) && !lz->stop && comes(b, &c, w->req)) {
+		bool here = boot_has(lz, &c, w->req);
+
+		if (!here && !lz->stop && comes(b, &c, w->req)) {
 			p = &w->next;
 			continue;
 		}
 		*p = w->next;
-		if (!boot_has(lz, &c, w->req) && !lz->stop && ask_instead(lz, w))
+		lz->waiting--;
+		if (!here && !lz->stop && ask_instead(lz, w))
 			continue;
 		w->next = out;
 		out = w;
@@ -207,14 +228,31 @@ static struct waiter *sift(struct lazy_boot *b)
 	return out;
 }
 
+// A disk that fails is answered by a fetch. False: that could not be begun.
+static bool serve_one(struct lazy *lz, struct waiter *w)
+{
+	bool asked;
+
+	if (lazy_copy_here(lz, w->chunk, w->req)) {
+		lazy_settle(lz, w->req, 0);
+		free(w);
+		return true;
+	}
+	pthread_mutex_lock(&lz->lock);
+	asked = !lz->stop && ask_instead(lz, w);
+	pthread_mutex_unlock(&lz->lock);
+	return asked;
+}
+
 static void serve(struct lazy *lz, struct waiter *w)
 {
 	while (w) {
 		struct waiter *next = w->next;
-		bool here = lazy_copy_here(lz, w->chunk, w->req);
 
-		lazy_settle(lz, w->req, here ? 0 : lz->stop ? -ECANCELED : -EIO);
-		free(w);
+		if (!serve_one(lz, w)) {
+			lazy_settle(lz, w->req, lz->stop ? -ECANCELED : -ENOMEM);
+			free(w);
+		}
 		w = next;
 	}
 }
@@ -233,7 +271,7 @@ static void settle_frame(struct lazy_boot *b, uint32_t frame, bool here)
 		b->over = now_ns();
 		lz->stats->boot_over = b->over;
 	}
-	w = sift(b);
+	w = sift(lz);
 	pthread_mutex_unlock(&lz->lock);
 	serve(lz, w);
 }
@@ -249,7 +287,7 @@ static void set_stalled(struct lazy_boot *b, bool stalled)
 		stalled ? "stands still" : "goes on");
 	pthread_mutex_lock(&lz->lock);
 	b->stalled = stalled;
-	w = sift(b);
+	w = sift(lz);
 	pthread_mutex_unlock(&lz->lock);
 	serve(lz, w);
 }
@@ -271,6 +309,8 @@ static int read_stream(struct lazy_boot *b, uint8_t *buf, size_t n)
 			return -errno;
 		if (now_ns() - since > STALL_MS * 1000000ull)
 			set_stalled(b, true);
+		if (now_ns() - since > GIVE_UP_MS * 1000000ull)
+			return -ETIMEDOUT;
 		if (r <= 0)
 			continue;
 		got = read(b->fd, buf, n);
@@ -298,42 +338,13 @@ static bool is_sound(const struct frame_view *f, const uint8_t *plain)
 }
 
 // The frame's blocks from the store, when all are there and right.
-static bool load_frame(struct lazy *lz, const struct frame_view *f, uint8_t *plain)
+static bool load_frame(
+	struct lazy_boot *b, uint32_t frame, const struct frame_view *f, uint8_t *plain)
 {
-	for (uint32_t i = f->first_run, at = 0; i < f->first_run + f->runs; i++) {
-		struct run_view r;
-
-		index_run(lz->conf.ix, i, &r);
-		if (!space_has(&lz->spaces[r.space].file, r.block, r.blocks) ||
-			pread_full(lz->spaces[r.space].file.fd, plain + ((size_t)at << BLOCK_SHIFT),
-				(size_t)r.blocks << BLOCK_SHIFT, (uint64_t)r.block << BLOCK_SHIFT))
-			return false;
-		at += r.blocks;
-	}
-	return is_sound(f, plain);
-}
-
-static void prove_frame(struct lazy *lz, const struct frame_view *f)
-{
-	for (uint32_t i = f->first_run; i < f->first_run + f->runs; i++) {
-		struct run_view r;
-
-		index_run(lz->conf.ix, i, &r);
-		set_proved(&lz->spaces[r.space], r.block, r.blocks);
-	}
-}
-
-static bool keep_frame(struct lazy *lz, const struct frame_view *f, const uint8_t *plain)
-{
-	for (uint32_t i = f->first_run, at = 0; i < f->first_run + f->runs; i++) {
-		struct run_view r;
-
-		index_run(lz->conf.ix, i, &r);
-		if (lazy_keep(lz, r.space, r.block, r.blocks, plain + ((size_t)at << BLOCK_SHIFT)))
-			return false;
-		at += r.blocks;
-	}
-	return true;
+	return space_has(&b->file, b->at[frame], f->blocks) &&
+		!pread_full(b->file.fd, plain, (size_t)f->blocks << BLOCK_SHIFT,
+			(uint64_t)b->at[frame] << BLOCK_SHIFT) &&
+		is_sound(f, plain);
 }
 
 // Only after its readers were served: the watcher may be slow.
@@ -362,15 +373,13 @@ static void take_frame(struct lazy_boot *b, uint32_t frame, const uint8_t *packe
 		if (!here)
 			warn("boot frame %u does not match the index; its data is fetched in the usual way",
 				frame);
-		here = here && keep_frame(lz, &f, plain);
+		here = here && !lazy_keep(lz, &b->file, b->at[frame], f.blocks, plain);
 		atomic_fetch_add(&lz->stats->boot_bytes, f.clen);
 	} else {
-		here = load_frame(lz, &f, plain);
+		here = load_frame(b, frame, &f, plain);
 	}
 	atomic_fetch_add(
 		packed ? &lz->stats->boot_frames : &lz->stats->boot_frames_here, here ? 1 : 0);
-	if (here)
-		prove_frame(lz, &f);
 	settle_frame(b, frame, here);
 	if (here)
 		tell_frame(lz, &f);
@@ -383,36 +392,49 @@ static void end_stream(struct lazy_boot *b, int r)
 	close(steal_fd(&b->fd));
 }
 
+// The next frame: its number, or that of frames when there is no more. *ret_came: its bytes are in
+// packed. Without buffers (NULL) there is no stream.
+static uint32_t next_frame(struct lazy_boot *b, uint8_t *packed, bool *ret_came)
+{
+	uint32_t frame;
+
+	*ret_came = false;
+	pthread_mutex_lock(&b->order);
+	frame = b->next;
+	if (frame < b->frames && b->fd >= 0 && frame >= b->first) {
+		struct frame_view f;
+		int r;
+
+		index_frame(b->lz->conf.ix, frame, &f);
+		r = packed ? read_stream(b, packed, f.clen) : -ENOMEM;
+		if (r)
+			end_stream(b, r);
+		*ret_came = !r;
+	}
+	if (frame < b->frames)
+		b->next++;
+	else if (b->fd >= 0)
+		close(steal_fd(&b->fd));
+	pthread_mutex_unlock(&b->order);
+	return frame;
+}
+
 static void *take_frames(void *arg)
 {
 	struct lazy_boot *b = arg;
 	size_t max = FMT_FRAME_BLOCKS_MAX * BLOCK_BYTES;
 	uint8_t *packed = malloc(max), *plain = malloc(max);
+	bool came;
 
-	while (packed && plain && !b->lz->stop) {
-		struct frame_view f;
-		uint32_t frame;
-		bool came = false;
+	while (!b->lz->stop) {
+		uint32_t frame = next_frame(b, plain ? packed : NULL, &came);
 
-		pthread_mutex_lock(&b->order);
-		frame = b->next;
-		if (frame < b->frames && b->fd >= 0 && frame >= b->first) {
-			int r;
-
-			index_frame(b->lz->conf.ix, frame, &f);
-			r = read_stream(b, packed, f.clen);
-			if (r)
-				end_stream(b, r);
-			came = !r;
-		}
-		if (frame < b->frames)
-			b->next++;
-		else if (b->fd >= 0)
-			close(steal_fd(&b->fd));
-		pthread_mutex_unlock(&b->order);
 		if (frame == b->frames)
 			break;
-		take_frame(b, frame, came ? packed : NULL, plain);
+		if (plain)
+			take_frame(b, frame, came ? packed : NULL, plain);
+		else
+			settle_frame(b, frame, false);
 	}
 	free(packed);
 	free(plain);
@@ -424,57 +446,77 @@ static void *take_frames(void *arg)
 static void list_pieces(struct lazy_boot *b)
 {
 	const struct index *ix = b->lz->conf.ix;
-	uint32_t n = 0;
+	struct frame_view last;
+	uint32_t at = 0;
 
+	index_frame(ix, b->frames - 1, &last);
+	b->piece = xcalloc(last.first_run + last.runs, sizeof *b->piece);
+	b->at = xcalloc(b->frames, sizeof *b->at);
 	for (uint32_t i = 0; i < b->frames; i++) {
 		struct frame_view f;
 
 		index_frame(ix, i, &f);
-		n = MAX(n, f.first_run + f.runs);
-	}
-	b->piece = xcalloc(n, sizeof *b->piece);
-	for (uint32_t i = 0; i < b->frames; i++) {
-		struct frame_view f;
-
-		index_frame(ix, i, &f);
+		b->at[i] = at;
 		for (uint32_t j = f.first_run; j < f.first_run + f.runs; j++) {
 			struct run_view r;
 
 			index_run(ix, j, &r);
-			b->piece[b->pieces++] = (struct piece){ r.space, r.block, r.blocks, i };
+			b->piece[b->pieces++] = (struct piece){ r.space, r.block, r.blocks, i, at };
+			at += r.blocks;
 		}
 	}
 	qsort(b->piece, b->pieces, sizeof *b->piece, by_place);
 }
 
-static void make_bits(struct lazy_boot *b)
+static void boot_free(struct lazy_boot *b)
 {
-	for (uint32_t i = 0; i < b->pieces; i++) {
-		struct space *sp = &b->lz->spaces[b->piece[i].space];
-		struct space_view v;
+	if (b->fd >= 0)
+		close(b->fd);
+	space_file_close(&b->file);
+	pthread_mutex_destroy(&b->order);
+	free((void *)b->state);
+	free(b->at);
+	free(b->piece);
+	free(b);
+}
 
-		index_space(b->lz->conf.ix, b->piece[i].space, &v);
-		if (!sp->proved)
-			sp->proved = xcalloc(((size_t)v.blocks + 7) / 8, 1);
-	}
+static struct lazy_boot *boot_new(struct lazy *lz)
+{
+	const struct index *ix = lz->conf.ix;
+	struct digest key = index_boot_key(ix);
+	struct lazy_boot *b = xcalloc(1, sizeof *b);
+	struct frame_view last;
+
+	b->lz = lz;
+	b->frames = index_frames(ix);
+	b->state = xcalloc(b->frames, sizeof *b->state);
+	b->fd = lz->hooks.boot_fd > 0 ? lz->hooks.boot_fd : -1;
+	b->first = lz->hooks.boot_first;
+	b->file.fd = -1;
+	pthread_mutex_init(&b->order, NULL);
+	list_pieces(b);
+	index_frame(ix, b->frames - 1, &last);
+	if (!store_space(lz->conf.store, &key, b->at[b->frames - 1] + last.blocks, &b->file))
+		return b;
+	boot_free(b); // (it has been said)
+	return NULL;
 }
 
 int boot_open(struct lazy *lz)
 {
 	struct lazy_boot *b;
 
-	if (!index_frames(lz->conf.ix))
+	if (!index_frames(lz->conf.ix)) {
+		if (lz->hooks.boot_fd > 0)
+			close(lz->hooks.boot_fd);
 		return 0;
-	b = xcalloc(1, sizeof *b);
-	b->lz = lz;
-	b->frames = index_frames(lz->conf.ix);
-	b->state = xcalloc(b->frames, sizeof *b->state);
-	b->fd = lz->hooks.boot_fd > 0 ? fcntl(lz->hooks.boot_fd, F_DUPFD_CLOEXEC, 3) : -1;
-	b->first = lz->hooks.boot_first;
-	pthread_mutex_init(&b->order, NULL);
-	list_pieces(b);
-	make_bits(b);
+	}
+	b = boot_new(lz);
+	if (!b)
+		return 0;
+	pthread_mutex_lock(&lz->lock);
 	lz->boot = b;
+	pthread_mutex_unlock(&lz->lock);
 	while (b->n_threads < THREADS &&
 		!pthread_create(&b->threads[b->n_threads], NULL, take_frames, b))
 		b->n_threads++;
@@ -483,26 +525,17 @@ int boot_open(struct lazy *lz)
 
 void boot_close(struct lazy *lz)
 {
-	struct lazy_boot *b = lz->boot;
 	struct waiter *w;
 
-	if (!b)
+	if (!lz->boot)
 		return;
-	for (unsigned i = 0; i < b->n_threads; i++)
-		pthread_join(b->threads[i], NULL);
+	for (unsigned i = 0; i < lz->boot->n_threads; i++)
+		pthread_join(lz->boot->threads[i], NULL);
 	pthread_mutex_lock(&lz->lock);
-	w = sift(b);
+	w = sift(lz);
 	pthread_mutex_unlock(&lz->lock);
 	serve(lz, w);
-	if (b->fd >= 0)
-		close(b->fd);
-	pthread_mutex_destroy(&b->order);
-	for (uint32_t i = 0; i < lz->n_spaces; i++)
-		free((void *)lz->spaces[i].proved);
-	free(b->state);
-	free(b->piece);
-	free(b);
-	lz->boot = NULL;
+	boot_free(steal(&lz->boot));
 }
 
 bool boot_over(struct lazy *lz, uint64_t *ret_when)

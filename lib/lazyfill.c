@@ -30,12 +30,13 @@ struct background {
 	pthread_t thread;
 	bool running;
 	uint64_t begun;
-	uint64_t failed; // when, ns; 0: not
-	uint64_t total;	 // compressed bytes of the image
-	uint64_t sent;	 // put into the queue since ...
-	uint64_t since;	 // ... this, for the rate
-	uint32_t pos;	 // next chunk
-	uint32_t passed; // chunks looked at in this round
+	uint64_t failed;   // when, ns; 0: not
+	_Atomic bool full; // what is fetched cannot be kept
+	uint64_t total;	   // compressed bytes of the image
+	uint64_t sent;	   // put into the queue since ...
+	uint64_t since;	   // ... this, for the rate
+	uint32_t pos;	   // next chunk
+	uint32_t passed;   // chunks looked at in this round
 	bool started_said;
 };
 
@@ -102,10 +103,12 @@ int lazy_fetch_all(struct lazy *lz, void (*progress)(void *, uint64_t), void *ar
 
 // ---- in the background ----
 
-void background_failed(struct lazy *lz)
+void background_failed(struct lazy *lz, int error)
 {
-	if (lz->background)
+	if (lz->background && error)
 		lz->background->failed = now_ns();
+	else if (lz->background)
+		lz->background->full = true;
 }
 
 static uint64_t ms_since(uint64_t ns)
@@ -179,7 +182,8 @@ static bool top_up(struct lazy *lz)
 	bool more = true;
 
 	pthread_mutex_lock(&lz->lock);
-	while (queued < QUEUED_BYTES && may_queue(lz) && (more = next_missing(lz, &chunk))) {
+	while (queued < QUEUED_BYTES && !b->full && may_queue(lz) &&
+		(more = next_missing(lz, &chunk))) {
 		struct chunk_view c;
 
 		index_chunk(lz->conf.ix, chunk, &c);
@@ -190,7 +194,7 @@ static bool top_up(struct lazy *lz)
 	}
 	if (queued)
 		pthread_cond_broadcast(&lz->work);
-	more |= lz->fill.n || lz->filling;
+	more = (more && !b->full) || lz->fill.n || lz->filling;
 	pthread_mutex_unlock(&lz->lock);
 	return more;
 }
@@ -215,11 +219,24 @@ static void begin_round(struct lazy *lz)
 {
 	struct background *b = lz->background;
 
+	pthread_mutex_lock(&lz->lock);
 	b->pos = lz->demanded ? lz->demanded_chunk : 0;
 	b->passed = 0;
 	b->sent = 0;
 	b->since = now_ns();
 	b->failed = 0;
+	pthread_mutex_unlock(&lz->lock);
+}
+
+// Some of the round was not fetched.
+static bool is_incomplete(struct lazy *lz)
+{
+	bool failed;
+
+	pthread_mutex_lock(&lz->lock);
+	failed = lz->background->failed;
+	pthread_mutex_unlock(&lz->lock);
+	return failed;
 }
 
 static void say_started(struct lazy *lz)
@@ -258,9 +275,13 @@ static void *fill_in_background(void *arg)
 		for (more = true; more && !lz->stop; nap())
 			if (queue_is_low(lz))
 				more = top_up(lz);
-	} while (b->failed && !lz->stop);
-	lz->stats->complete = now_ns();
-	if (!lz->stop)
+	} while (!b->full && !lz->stop && is_incomplete(lz));
+	if (!b->full && !lz->stop)
+		lz->stats->complete = now_ns();
+	if (b->full)
+		info("%s: the background fill ends: the store cannot be written",
+			lz->conf.repo->name);
+	else if (!lz->stop)
 		info("%s: all of the image is here", lz->conf.repo->name);
 	return NULL;
 }
@@ -276,7 +297,9 @@ int background_open(struct lazy *lz)
 		b->total += sp.blob_size;
 	}
 	b->begun = now_ns();
+	pthread_mutex_lock(&lz->lock);
 	lz->background = b;
+	pthread_mutex_unlock(&lz->lock);
 	if (pthread_create(&b->thread, NULL, fill_in_background, lz))
 		return warn_errno(-EAGAIN, "start a thread");
 	b->running = true;

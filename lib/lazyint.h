@@ -2,7 +2,7 @@
 //
 // Not for anybody else. `lock` guards state transitions to and from FLIGHT, the waiters, the
 // queues, all of the fill, and every pending request's left and error. A chunk in state OK stays
-// OK, and a proved block stays proved: readers test that without the lock. Lock order: none other
+// OK, and a frame that is here stays here: readers test that without the lock. Lock order: none other
 // is taken under `lock`.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef LAZYINT_H
@@ -26,8 +26,6 @@ struct waiter {
 struct space {
 	struct space_file file;
 	const struct desc *blob; // or NULL: local only
-	// one bit per block that a boot frame has brought and proved; NULL: no frame has any
-	_Atomic uint8_t *proved;
 };
 
 // Chunk numbers waiting for a worker, first in first out; cap is a power of two.
@@ -54,12 +52,14 @@ struct lazy {
 	pthread_cond_t expiry;
 	struct queue local, demand, fill;
 	unsigned filling;     // workers that fetch for the fill
-	size_t waiting;	      // waiters, those of the boot stream apart
+	size_t waiting;	      // waiters, of chunks and of the boot stream
 	uint64_t late, later; // when readers had last waited in vain: all their time; or in a hurry
 	_Atomic bool stop;
 	_Atomic bool no_cache_said, damaged;
 	struct lazy_boot *boot; // or NULL: the image has no frames
+	struct waiter *boot_waiters;
 	struct lazy_hooks hooks;
+	_Atomic bool asking;	   // hooks.asked is there
 	pthread_mutex_t hook_lock; // held while a hook runs; guards which there are
 	struct background *background;
 	struct stats *stats, *own_stats; // own: conf has none
@@ -88,8 +88,8 @@ void lazy_settle(struct lazy *lz, struct lazy_req *req, int error);
 int lazy_wait_for(struct lazy *lz, uint32_t chunk, struct lazy_req *req) must_check;
 // Copies the request's part of a chunk that is here and proved, or zero.
 bool lazy_copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *req);
-// Writes blocks to the store's file and marks them: 0 or -errno, said once.
-int lazy_keep(struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks,
+// Writes blocks to a file of the store and marks them: 0 or -errno, said once.
+int lazy_keep(struct lazy *lz, struct space_file *f, uint32_t block, uint32_t blocks,
 	const uint8_t *plain) must_check;
 int queue_put(struct queue *q, uint32_t v) must_check;
 
@@ -113,12 +113,14 @@ void *lazy_work_local(void *lz);
 
 // ---- lazyboot.c ----
 
-// Starts to take frames, from hooks.boot_fd or the store. -errno logged. Nothing to do: boot = NULL.
+// Starts to take frames, from hooks.boot_fd, which it takes over, or the store. -errno logged.
+// Nothing to do, or the store has no room: boot = NULL.
 int boot_open(struct lazy *lz) must_check;
 // Ends its threads; those that wait for frames are told -ECANCELED.
 void boot_close(struct lazy *lz);
-// Are all blocks of the chunk that the request wants proved by frames?
+// Have frames brought all that the request wants of the chunk? And copied: no, or the disk fails.
 bool boot_has(const struct lazy *lz, const struct chunk_view *c, const struct lazy_req *req);
+bool boot_copy(const struct lazy *lz, const struct chunk_view *c, const struct lazy_req *req);
 // Will they be, soon? Then the request's part waits for that: true. Called with the lock held.
 bool boot_wait(struct lazy *lz, uint32_t chunk, struct lazy_req *req);
 // All frames have come or been given up; *ret_when: since when.
@@ -132,8 +134,8 @@ void background_close(struct lazy *lz);
 // A chunk that lazy_fetch_all awaits has arrived, or failed. It counts until progress has been
 // called. Called without the lock.
 void fill_landed(struct lazy *lz, const struct chunk_view *c, int error);
-// A chunk that nobody awaits could not be fetched. Called with the lock held.
-void background_failed(struct lazy *lz);
+// A chunk that nobody awaits could not be fetched, or not be kept. Called with the lock held.
+void background_failed(struct lazy *lz, int error);
 void queue_drop(struct queue *q);
 uint32_t queue_head(const struct queue *q);
 

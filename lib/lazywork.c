@@ -53,13 +53,37 @@ static bool load_local(struct lazy *lz, const struct chunk_view *c, uint8_t *pla
 	return false;
 }
 
-// To readers, a cache that cannot be written only costs a later fetch.
-int lazy_keep(
-	struct lazy *lz, uint32_t space, uint32_t block, uint32_t blocks, const uint8_t *plain)
+static struct lazy_req all_of(const struct chunk_view *c, uint8_t *plain)
 {
-	struct space *sp = &lz->spaces[space];
+	return (struct lazy_req){ .space = c->space,
+		.off = (uint64_t)c->block << BLOCK_SHIFT,
+		.len = c->blocks << BLOCK_SHIFT,
+		.buf = plain };
+}
+
+// May it be had without the network?
+static bool is_near(const struct lazy *lz, const struct chunk_view *c)
+{
+	const struct lazy_req all = all_of(c, NULL);
+
+	return space_has(&lz->spaces[c->space].file, c->block, c->blocks) || boot_has(lz, c, &all);
+}
+
+// The chunk's bytes from boot frames that have brought all of it; kept as the chunk that it is.
+static bool load_boot(struct lazy *lz, const struct chunk_view *c, uint8_t *plain)
+{
+	const struct lazy_req all = all_of(c, plain);
+
+	return boot_copy(lz, c, &all) && sound(c, plain) &&
+		!lazy_keep(lz, &lz->spaces[c->space].file, c->block, c->blocks, plain);
+}
+
+// To readers, a cache that cannot be written only costs a later fetch.
+int lazy_keep(struct lazy *lz, struct space_file *f, uint32_t block, uint32_t blocks,
+	const uint8_t *plain)
+{
 	int r = pwrite_full(
-		sp->file.fd, plain, (size_t)blocks << BLOCK_SHIFT, (uint64_t)block << BLOCK_SHIFT);
+		f->fd, plain, (size_t)blocks << BLOCK_SHIFT, (uint64_t)block << BLOCK_SHIFT);
 
 	if (r) {
 		if (!lz->no_cache_said)
@@ -69,7 +93,7 @@ int lazy_keep(
 		lz->no_cache_said = true;
 		return r;
 	}
-	space_mark(&sp->file, block, blocks, true);
+	space_mark(f, block, blocks, true);
 	return 0;
 }
 
@@ -156,7 +180,8 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill)
 				e = corrupt(lz, &c);
 		}
 		lazy_land(lz, i, &c, w->plain, e,
-			e ? 0 : lazy_keep(lz, c.space, c.block, c.blocks, w->plain));
+			e ? 0
+			  : lazy_keep(lz, &lz->spaces[c.space].file, c.block, c.blocks, w->plain));
 	}
 }
 
@@ -239,13 +264,11 @@ static void serve(struct worker *w, const struct job *j)
 		bool local;
 
 		index_chunk(lz->conf.ix, i, &c);
-		if (run < i &&
-			space_has(&lz->spaces[c.space].file, c.block,
-				c.blocks)) { // both need the buffer
+		if (run < i && is_near(lz, &c)) { // both need the buffer
 			fetch_once(w, run, i - run, j->fill);
 			run = i;
 		}
-		local = load_local(lz, &c, w->plain);
+		local = load_local(lz, &c, w->plain) || load_boot(lz, &c, w->plain);
 		if (!local && has_source(lz, &c))
 			continue; // joins the run
 		run = i + 1;

@@ -1,7 +1,7 @@
 // pack.c - lays a layer out as a data space, compresses its chunks on all cores, in order
 //
 // Threads: pack_run starts conf.threads workers. Chunk i is handled in slot i % slots: a worker
-// takes the next number, waits until its slot is free, reads, hashes and compresses; the caller's
+// takes the next two numbers, waits until their slots are free, reads, hashes and compresses; the caller's
 // thread takes the slots in order and writes. `lock` guards next, written, failed and each slot's
 // done; a slot belongs to its worker until it is done, then to the writer until it is written.
 // SPDX-License-Identifier: Apache-2.0
@@ -247,28 +247,85 @@ static int read_plan(const struct pack *p, const struct plan *pl, uint8_t *out)
 	return 0;
 }
 
-static int make_chunk(struct pack *p, const struct plan *pl, ZSTD_CCtx *z, struct slot *s)
+static void read_chunk(struct pack *p, const struct plan *pl, struct slot *s)
 {
-	size_t plain = (size_t)pl->blocks << BLOCK_SHIFT, n;
-	struct digest sha;
-	int r = read_plan(p, pl, s->plain);
-
-	if (r)
-		return r;
 	s->chunk = (struct fmt_chunk){ .blocks = pl->blocks };
-	if (is_zero(s->plain, plain)) {
+	s->error = read_plan(p, pl, s->plain);
+	if (!s->error && is_zero(s->plain, (size_t)pl->blocks << BLOCK_SHIFT))
 		s->chunk.codec = CODEC_ZERO;
-		return 0;
-	}
-	sha = sha256_of(s->plain, plain);
+}
+
+static bool has_bytes(const struct slot *s)
+{
+	return !s->error && s->chunk.codec != CODEC_ZERO;
+}
+
+static void set_sha(struct slot *s, struct sha256 *h)
+{
+	struct digest sha = sha256_final(h);
+
 	memcpy(s->chunk.sha, sha.b, sizeof s->chunk.sha);
+}
+
+static void hash_one(struct slot *s)
+{
+	struct sha256 h;
+
+	sha256_init(&h);
+	sha256_update(&h, s->plain, (size_t)s->chunk.blocks << BLOCK_SHIFT);
+	set_sha(s, &h);
+}
+
+// In step as far as the shorter one goes.
+static void hash_two(struct slot *s, struct slot *t)
+{
+	size_t n = (size_t)s->chunk.blocks << BLOCK_SHIFT,
+	       m = (size_t)t->chunk.blocks << BLOCK_SHIFT;
+	size_t both = MIN(n, m);
+	struct sha256 h, g;
+
+	sha256_init(&h);
+	sha256_init(&g);
+	sha256_update2(&h, s->plain, &g, t->plain, both);
+	sha256_update(&h, s->plain + both, n - both);
+	sha256_update(&g, t->plain + both, m - both);
+	set_sha(s, &h);
+	set_sha(t, &g);
+}
+
+static void compress_chunk(struct pack *p, ZSTD_CCtx *z, struct slot *s)
+{
+	size_t plain = (size_t)s->chunk.blocks << BLOCK_SHIFT, n;
+
 	if (!p->compress)
-		return 0;
+		return;
 	n = chunk_encode(&p->conf, z, s->plain, plain, s->packed);
 	s->chunk.codec = (uint8_t)(n ? p->conf.codec : CODEC_STORED);
 	s->chunk.clen = (uint32_t)(n ? n : plain);
 	s->out = n ? s->packed : s->plain;
-	return 0;
+}
+
+static struct slot *slot_of(struct pack *p, size_t i)
+{
+	return &p->slots[i % p->n_slots];
+}
+
+// Chunks i to i + n - 1, n at most 2: two, as two hashes in step cost much less.
+static void make_chunks(struct pack *p, size_t i, size_t n, ZSTD_CCtx *z)
+{
+	struct slot *s = slot_of(p, i), *t = slot_of(p, i + n - 1);
+
+	for (size_t k = i; k < i + n; k++)
+		read_chunk(p, &p->plans[k], slot_of(p, k));
+	if (s != t && has_bytes(s) && has_bytes(t))
+		hash_two(s, t);
+	else if (has_bytes(s))
+		hash_one(s);
+	else if (has_bytes(t))
+		hash_one(t);
+	for (size_t k = i; k < i + n; k++)
+		if (has_bytes(slot_of(p, k)))
+			compress_chunk(p, z, slot_of(p, k));
 }
 
 static void *work(void *arg)
@@ -278,20 +335,22 @@ static void *work(void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	while (p->next < p->n_plans && !p->failed) {
-		size_t i = p->next++;
-		struct slot *s = &p->slots[i % p->n_slots];
-		int r;
+		size_t i = p->next, n = MIN(p->n_plans - i, (size_t)2);
 
-		// until chunk i - n_slots has been written, the slot is its own
-		while (i >= p->written + p->n_slots && !p->failed)
+		p->next += n;
+		// until chunk k - n_slots has been written, the slot of k is its own
+		while (i + n > p->written + p->n_slots && !p->failed)
 			pthread_cond_wait(&p->turn, &p->lock);
 		if (p->failed)
 			break;
 		pthread_mutex_unlock(&p->lock);
-		r = z ? make_chunk(p, &p->plans[i], z, s) : -ENOMEM;
+		if (z)
+			make_chunks(p, i, n, z);
 		pthread_mutex_lock(&p->lock);
-		s->error = r;
-		s->done = true;
+		for (size_t k = i; k < i + n; k++) {
+			slot_of(p, k)->error = z ? slot_of(p, k)->error : -ENOMEM;
+			slot_of(p, k)->done = true;
+		}
 		pthread_cond_broadcast(&p->turn);
 	}
 	pthread_mutex_unlock(&p->lock);

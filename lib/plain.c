@@ -4,43 +4,36 @@
 
 #include "indexw.h"
 #include "ingest.h"
+#include "intake.h"
 #include "log.h"
+#include "seal.h"
 #include "progress.h"
 
-// Reads one layer into the file `spool`; appends its space and chunks to parts.
+// Takes in one layer, `plain` (taken over), to the file `spool`; appends its space and chunks to
+// parts.
 static int read_layer(
-	struct image *img, uint32_t i, int spool, unsigned threads, struct index_parts *parts)
+	struct image *img, uint32_t i, struct stream *plain, int spool, struct index_parts *parts)
 {
 	const struct image_layer *l = &img->layers[i];
-	struct pack_conf conf = { .codec = CODEC_STORED, .chunk_blocks = 32, .threads = threads };
+	struct fmt_space *sp = &parts->spaces[i];
+	struct cutter cut = { 0 };
 	char name[DIGEST_STR_LEN];
 	struct ingest in = { .tree = parts->tree,
 		.space = i,
 		.spool = spool,
+		.cut = &cut,
 		.diff_id = &l->diff_id,
 		.name = digest_str(&l->desc.digest, name) };
-	struct stream *blob;
-	struct pack *p;
-	int r = repo_open_blob(img->repo, &l->desc, 0, &blob);
+	int r = ingest_layer(&in, plain);
 
-	if (r)
-		return r;
-	r = ingest_layer(&in, blob);
-	if (r)
-		return r;
-	p = pack_new(&conf, i);
-	pack_as_is(p, in.blocks);
-	r = pack_run(p, spool, -1);
 	if (!r) {
-		struct fmt_space *sp = &parts->spaces[i];
-		const struct fmt_chunk *c = pack_chunks(p, &sp->chunks);
-
-		buf_add(&parts->chunks, c, sp->chunks * sizeof *c);
+		buf_add(&parts->chunks, cut.chunks, cut.n * sizeof *cut.chunks);
 		memcpy(sp->layer, l->desc.digest.b, sizeof sp->layer);
 		memcpy(sp->diff_id, l->diff_id.b, sizeof sp->diff_id);
+		sp->chunks = (uint32_t)cut.n;
 		sp->blocks = in.blocks;
 	}
-	pack_free(p);
+	cutter_fini(&cut);
 	return r;
 }
 
@@ -51,9 +44,9 @@ static void place_contents(struct tree *t)
 		tree_content(t, i)->block = tree_content(t, i)->spool;
 }
 
-static int read_layers(
-	struct image *img, const int *spools, unsigned threads, struct index_parts *parts)
+static int read_layers(struct image *img, const int *spools, struct index_parts *parts)
 {
+	struct intake *in = intake_new(img->repo, img->layers, img->n_layers);
 	int r = 0;
 
 	for (uint32_t i = 0; i < img->n_layers && !r; i++) {
@@ -63,15 +56,16 @@ static int read_layers(
 		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, img->n_layers,
 			digest_hex(&img->layers[i].desc.digest, hex));
 		p = progress_start(what, img->layers[i].desc.size);
-		r = read_layer(img, i, spools[i], threads, parts);
+		r = read_layer(img, i, intake_next(in), spools[i], parts);
 		if (!r)
 			progress_add(p, img->layers[i].desc.size);
 		progress_end(p, r ? "failed" : "read");
 	}
+	intake_free(in);
 	return r;
 }
 
-int plain_read(struct image *img, const int *spools, unsigned threads, struct index **ret)
+int plain_read(struct image *img, const int *spools, struct index **ret)
 {
 	struct index_parts parts = { .original = img->man.digest,
 		.config = img->config_desc.digest,
@@ -80,7 +74,7 @@ int plain_read(struct image *img, const int *spools, unsigned threads, struct in
 
 	parts.tree = tree_new();
 	parts.spaces = xcalloc(img->n_layers, sizeof *parts.spaces);
-	r = read_layers(img, spools, threads, &parts);
+	r = read_layers(img, spools, &parts);
 	if (!r) {
 		place_contents(parts.tree);
 		r = index_build(&parts, ret);
@@ -129,7 +123,7 @@ static int open_spools(struct store *s, int *spools, uint32_t n)
 	return 0;
 }
 
-int plain_pull(struct store *s, struct image *img, unsigned threads, struct index **ret)
+int plain_pull(struct store *s, struct image *img, struct index **ret)
 {
 	int *spools = xmalloc(img->n_layers * sizeof *spools);
 	struct index *ix = NULL;
@@ -139,11 +133,13 @@ int plain_pull(struct store *s, struct image *img, unsigned threads, struct inde
 		spools[i] = -1;
 	r = open_spools(s, spools, img->n_layers);
 	if (!r)
-		r = plain_read(img, spools, threads, &ix);
+		r = plain_read(img, spools, &ix);
 	if (!r)
 		r = adopt_all(s, spools, ix);
 	if (!r)
 		r = keep_index(s, img, ix);
+	if (!r)
+		seal_image(s, ix); // what was hashed here is what was written
 	for (uint32_t i = 0; i < img->n_layers; i++)
 		if (spools[i] >= 0)
 			close(spools[i]);

@@ -10,11 +10,10 @@
 
 // Downloads and verifies all layers of img's original. The index made is kept in the store and
 // handed out. -errno logged; then nothing of it is left.
-int plain_pull(struct store *s, struct image *img, unsigned threads, struct index **ret) must_check;
+int plain_pull(struct store *s, struct image *img, struct index **ret) must_check;
 
 // The same without a store: blocks of layer i go to spools[i] (img->n_layers open, empty files).
 // What `check` compares with.
-int plain_read(
-	struct image *img, const int *spools, unsigned threads, struct index **ret) must_check;
+int plain_read(struct image *img, const int *spools, struct index **ret) must_check;
 
 #endif

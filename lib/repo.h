@@ -27,6 +27,7 @@ struct net_opts {
 	const char *creds;    // "USER[:PASSWORD]" or NULL
 	const char *password; // from --password-stdin, or NULL
 	const char *cacert;   // PEM file in place of the system's CAs, or NULL
+	bool in_memory;	      // authfile and cacert are no names, but what would be in the files
 	bool plain_http;
 	// of one place, from configuration files
 	bool may_be_plain;	// it is asked whether it speaks plain http

@@ -6,6 +6,9 @@
 // later user gets a copy (bind mount) of some user's mount, found in /proc, in whatever mount
 // namespace it is. Starting is serialised by the lock on the state file, which the new holder
 // inherits.
+//
+// An image that is wholly here, and proved, needs no process: local.c. Its state file is locked only
+// while it is being mounted; who finds it later sees in mountinfo whether it lives.
 // SPDX-License-Identifier: Apache-2.0
 #include "serve.h"
 
@@ -14,6 +17,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -23,6 +27,7 @@
 #include "fuse.h"
 #include "holder.h"
 #include "json.h"
+#include "local.h"
 #include "log.h"
 #include "mirrors.h"
 #include "mnt.h"
@@ -146,6 +151,14 @@ static bool is_foreseen(const struct host_image *h)
 	return index_frames(h->ix) > 0;
 }
 
+// A process that starts from an image that nobody has traced reads on and on, and each piece costs a
+// round trip: the fill goes ahead of it.
+static enum lazy_fill fill_of(const struct host_image *h, const struct serve_conf *conf)
+{
+	return conf->hasty && conf->fill == LAZY_FILL_AUTO && !is_foreseen(h) ? LAZY_FILL_NOW
+									      : conf->fill;
+}
+
 static int make_about(const struct host_image *h, const struct serve_conf *conf, int *ret_fd)
 {
 	cleanup_free char *reference = NULL, *store = realpath(h->store->path, NULL),
@@ -161,7 +174,7 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 		.boot_first = h->boot_first,
 		.begun = h->begun,
 		.resolved = now_ns(),
-		.fill = conf->fill,
+		.fill = fill_of(h, conf),
 		.fill_rate = conf->fill_rate,
 		.record = conf->record > 0,
 		.deadline_ns = conf->deadline_ns,
@@ -350,6 +363,18 @@ static void calm_fuse(int dir, const struct start *s)
 		erofs_raise_readahead(fd); // nobody else would
 }
 
+// The kernel takes the read-ahead of a connection from the worker's first answer; so that is waited
+// for, by asking for something.
+static void tune_fuse(int mnt, const struct start *s)
+{
+	cleanup_free char *path = xasprintf("/sys/class/bdi/0:%u/read_ahead_kb", s->connection);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd >= 0 && !fstatfs(mnt, &fs))
+		erofs_raise_readahead(fd);
+}
+
 // What the driver makes of the FUSE mount takes its place.
 static int make_mount(struct host_image *h, const struct driver *d, const struct serving *how,
 	const struct start *s, int *mnt)
@@ -374,8 +399,8 @@ static int make_mount(struct host_image *h, const struct driver *d, const struct
 static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir, const char *id,
 	int lock, struct served *ret)
 {
-	struct fuse_mount_opts o = { .source = h->name, .subtype = "fcpull" };
 	const struct driver *d = driver_find(conf->driver);
+	struct fuse_mount_opts o = { .source = h->name, .subtype = "fcpull", .file = d && d->file };
 	cleanup_fd int fuse = -1, mnt = -1, about = -1;
 	struct start s = { .image = h->name,
 		.id = id,
@@ -401,6 +426,8 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 		r = launch(&s, &ret->holder);
 	if (!r && (how.foreseen || how.record))
 		calm_fuse(dir, &s);
+	else if (!r && d->file)
+		tune_fuse(mnt, &s);
 	if (!r && d->make)
 		r = make_mount(h, d, &how, &s, &mnt);
 	describe(h, conf, &st);
@@ -419,9 +446,25 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 
 // ---- an old one ----
 
-// A copy of some user's mount of the file system of s. The holder's word, after the copy was made,
-// proves that it is of that very one.
-static int copy_mount(int dir, const struct state *s, int *ret_mnt, pid_t *ret_holder)
+// Is the copy of that very file system? The holder's word proves it; without one, what the kernel
+// says of the file system.
+static int is_of(const struct host_image *h, int dir, const struct state *s, int mnt, pid_t *ret)
+{
+	struct ctl c;
+	int r;
+
+	*ret = 0;
+	if (s->local)
+		return local_is(mnt, h->ix) ? 0 : -ESTALE;
+	r = state_ask(dir, s->id, CTL_ALIVE, -1, ASK_MS, &c);
+	if (!r)
+		*ret = c.holder;
+	return r;
+}
+
+// A copy of some user's mount of the file system of s.
+static int copy_mount(
+	const struct host_image *h, int dir, const struct state *s, int *ret_mnt, pid_t *ret_holder)
 {
 	struct state_mount *m;
 	size_t n;
@@ -430,7 +473,6 @@ static int copy_mount(int dir, const struct state *s, int *ret_mnt, pid_t *ret_h
 	for (size_t i = 0; i < n; i++) {
 		cleanup_fd int mnt = -1;
 		uint32_t major, minor;
-		struct ctl c;
 
 		r = state_clone(&m[i], &mnt);
 		if (!r)
@@ -438,13 +480,12 @@ static int copy_mount(int dir, const struct state *s, int *ret_mnt, pid_t *ret_h
 		if (!r && (major != s->major || minor != s->minor))
 			r = -ESTALE; // another mount lies over it
 		if (!r)
-			r = state_ask(dir, s->id, CTL_ALIVE, -1, ASK_MS, &c);
+			r = is_of(h, dir, s, mnt, ret_holder);
 		debug("copy of the mount at %s (process %d): %s", log_quote(m[i].path),
 			(int)m[i].pid, r ? strerror(-r) : "taken");
 		if (r)
 			continue;
 		*ret_mnt = steal_fd(&mnt);
-		*ret_holder = c.holder;
 		break;
 	}
 	state_mounts_free(m, n);
@@ -459,9 +500,11 @@ static int share(const struct host_image *h, const struct serve_conf *conf, int 
 
 	if (r)
 		return r;
-	r = digest_equal(&s.index, &h->index) && s.deadline_ns == conf->deadline_ns ? 0 : -ESTALE;
+	r = digest_equal(&s.index, &h->index) && (s.local || s.deadline_ns == conf->deadline_ns)
+		? 0
+		: -ESTALE;
 	if (!r)
-		r = copy_mount(dir, &s, &ret->mnt, &ret->holder);
+		r = copy_mount(h, dir, &s, &ret->mnt, &ret->holder);
 	ret->major = s.major;
 	ret->minor = s.minor;
 	state_fini(&s);
@@ -471,7 +514,7 @@ static int share(const struct host_image *h, const struct serve_conf *conf, int 
 // ---- entry ----
 
 // What two mounts must have in common to be one.
-static void make_id(const struct host_image *h, const struct serve_conf *conf, char out[static 17])
+static void make_id(const struct host_image *h, const char *rest, char out[static 17])
 {
 	cleanup_free char *text = NULL;
 	char index[DIGEST_STR_LEN], hex[65];
@@ -479,10 +522,8 @@ static void make_id(const struct host_image *h, const struct serve_conf *conf, c
 	struct digest d;
 
 	fstat(h->store->fd, &st);
-	text = xasprintf("%s %ju:%ju %s %s %s %ju %d%s", digest_str(&h->index, index),
-		(uintmax_t)st.st_dev, (uintmax_t)st.st_ino, conf->driver, h->form,
-		h->repo ? h->repo->name : "", (uintmax_t)conf->deadline_ns, conf->net->plain_http,
-		conf->record > 0 ? " record" : "");
+	text = xasprintf("%s %ju:%ju %s", digest_str(&h->index, index), (uintmax_t)st.st_dev,
+		(uintmax_t)st.st_ino, rest);
 	d = sha256_of(text, strlen(text));
 	snprintf(out, 17, "%.16s", digest_hex(&d, hex));
 }
@@ -491,9 +532,12 @@ static int serve_in(
 	struct host_image *h, const struct serve_conf *conf, int dir, struct served *ret)
 {
 	uint64_t end = now_ns() + START_MS * 1000000ull;
+	cleanup_free char *rest = xasprintf("%s %s %s %ju %d%s", conf->driver, h->form,
+		h->repo ? h->repo->name : "", (uintmax_t)conf->deadline_ns, conf->net->plain_http,
+		conf->record > 0 ? " record" : "");
 	char base[17], id[STATE_ID_MAX];
 
-	make_id(h, conf, base);
+	make_id(h, rest, base);
 	// the pair of this name may be out of reach, or not be what is wanted
 	for (unsigned i = 0; i < PAIRS_MAX;) {
 		snprintf(id, sizeof id, i ? "%s-%u" : "%s", base, i);
@@ -524,10 +568,73 @@ static int serve_in(
 		-EBUSY, "%s is mounted too often without anyone being able to share", h->name);
 }
 
+// ---- without a process ----
+
+static int new_local(struct host_image *h, const struct sealed *files,
+	const struct serve_conf *conf, int dir, const char *id, int lock, struct served *ret)
+{
+	struct serve_conf c = *conf;
+	struct state st = { 0 };
+	cleanup_fd int mnt = -1;
+	char why[160];
+	int r = local_mount(h, files, &mnt, why);
+
+	if (r)
+		return r;
+	c.why = why;
+	describe(h, &c, &st);
+	st.local = true;
+	r = device_of(mnt, &st.major, &st.minor);
+	if (!r) {
+		state_forget_device(dir, st.major, st.minor, id);
+		r = state_save(lock, &st);
+	}
+	ret->major = st.major;
+	ret->minor = st.minor;
+	state_fini(&st);
+	if (!r)
+		ret->mnt = steal_fd(&mnt);
+	return r;
+}
+
+static int share_or_mount(struct host_image *h, const struct sealed *files,
+	const struct serve_conf *conf, int dir, struct served *ret)
+{
+	uint64_t end = now_ns() + START_MS * 1000000ull;
+	char hex[65], id[STATE_ID_MAX];
+	cleanup_fd int lock = -1;
+	int r;
+
+	make_id(h, digest_hex(&files->id, hex), id);
+	while ((lock = state_lock_local(dir, id)) == -EWOULDBLOCK && now_ns() < end)
+		usleep(5000); // another starter is at work, or somebody looks
+	if (lock < 0)
+		return lock;
+	ret->shared = !share(h, conf, dir, id, ret);
+	r = ret->shared ? 0 : new_local(h, files, conf, dir, id, lock, ret);
+	if (r)
+		state_remove(dir, id);
+	else
+		ret->lock = steal_fd(&lock); // until it is mounted, nothing else says that it lives
+	return r;
+}
+
+static int serve_locally(
+	struct host_image *h, const struct serve_conf *conf, int dir, struct served *ret)
+{
+	struct sealed files;
+	int r = sealed_open(h->store, h->ix, &files);
+
+	if (!r)
+		r = share_or_mount(h, &files, conf, dir, ret);
+	sealed_close(&files);
+	return r;
+}
+
 int serve_image(struct host_image *h, const struct serve_conf *conf, struct served *ret)
 {
 	struct serve_conf c = *conf;
-	struct served s = { .mnt = -1 };
+	struct served s = { .mnt = -1, .lock = -1 };
 	cleanup_fd int dir = state_dir();
 	char why[160];
 	int r;
@@ -538,32 +645,43 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 	if (r)
 		return r;
 	c.why = why;
-	r = serve_in(h, &c, dir, &s);
+	// what a recorded run reads must come by the worker
+	r = strcmp(c.driver, "erofs") || c.record > 0 ? -ENODATA : serve_locally(h, &c, dir, &s);
+	if (r)
+		r = serve_in(h, &c, dir, &s);
 	// the worker has it, or nobody wants it
 	if (h->boot_fd >= 0)
 		close(steal_fd(&h->boot_fd));
 	if (r)
 		return r;
-	info("%s: the %s form is used; %s holder %d", h->name, h->form,
-		s.shared ? "shared," : "new", (int)s.holder);
+	info("%s: the %s form is used; %s", h->name, h->form,
+		!s.holder	   ? "local files, no process"
+			: s.shared ? "shared holder"
+				   : "new holder");
 	*ret = s;
 	return 0;
+}
+
+int serve_attach(struct served *s, const char *at)
+{
+	cleanup_fd int target = open(at, O_PATH | O_CLOEXEC);
+	int r = target < 0 ? -errno : mnt_attach(s->mnt, target);
+
+	close(steal_fd(&s->mnt));
+	if (s->lock >= 0)
+		close(steal_fd(&s->lock));
+	return r ? warn_errno(r, "mount on %s", log_quote(at)) : 0;
 }
 
 int serve_start(
 	struct host_image *h, const char *at, const struct serve_conf *conf, struct served *ret)
 {
-	cleanup_fd int target = open(at, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r;
+	int r = access(at, F_OK) ? -errno : 0;
 
-	if (target < 0)
-		return warn_errno(-errno, "open mount point %s", log_quote(at));
-	r = serve_image(h, conf, ret);
 	if (r)
-		return r;
-	r = mnt_attach(ret->mnt, target);
-	close(steal_fd(&ret->mnt));
-	return r ? warn_errno(r, "mount on %s", log_quote(at)) : 0;
+		return warn_errno(r, "open mount point %s", log_quote(at));
+	r = serve_image(h, conf, ret);
+	return r ? r : serve_attach(ret, at);
 }
 
 void serve_wait(const struct served *s)
@@ -577,6 +695,8 @@ void serve_wait(const struct served *s)
 	state_mounts_free(m, n);
 	if (!used && fd >= 0)
 		poll(&p, 1, WAIT_MS);
+	if (!used && !s->holder)
+		state_clean();
 }
 
 void serve_enter(int argc, char **argv)

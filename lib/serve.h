@@ -12,14 +12,16 @@ struct serve_conf {
 	const char *why;	    // that driver, for `status`: set by serve_image
 	uint64_t deadline_ns;	    // of a read that needs the registry; UINT64_MAX: none
 	enum lazy_fill fill;	    // of what nobody has read
-	uint64_t fill_rate;	    // its bytes per second at most; 0: any
-	int record;		    // where reads are written down (implies `alone`); 0: nowhere
-	bool alone;		    // a holder and worker of its own in any case
+	bool hasty;	    // without a boot stream, LAZY_FILL_AUTO fills from the beginning
+	uint64_t fill_rate; // its bytes per second at most; 0: any
+	int record;	    // where reads are written down (implies `alone`); 0: nowhere
+	bool alone;	    // a holder and worker of its own in any case
 };
 
 struct served {
-	int mnt; // the mount, detached; the file system ends with its last user
-	pid_t holder;
+	int mnt;	       // the mount, detached; the file system ends with its last user
+	int lock;	       // of the state file of one without a process; -1: none
+	pid_t holder;	       // 0: no process serves it
 	uint32_t major, minor; // of the file system
 	bool shared;	       // with an earlier mount
 };
@@ -28,9 +30,13 @@ struct served {
 // made later. h can be closed afterwards: workers open the image anew. Must be called while the
 // process has one thread. -errno logged.
 int serve_image(struct host_image *h, const struct serve_conf *conf, struct served *ret) must_check;
-// serve_image, and mounts it at dir. ret->mnt is -1.
+// serve_image, and mounts it at dir (which is a file where the driver's mount is one). ret->mnt is
+// -1.
 int serve_start(struct host_image *h, const char *dir, const struct serve_conf *conf,
 	struct served *ret) must_check;
+// Mounts what serve_image() has given, at a directory (or file). Closes s->mnt and s->lock in any
+// case. -errno logged.
+int serve_attach(struct served *s, const char *at) must_check;
 // After a mount of it was undone: waits until its processes have ended, if nobody else uses it.
 void serve_wait(const struct served *s);
 

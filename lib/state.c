@@ -76,11 +76,175 @@ void state_remove(int dir, const char *id)
 	unlinkat(dir, name, 0);
 }
 
+// ---- mounts ----
+
+// mountinfo writes space, tab, newline and backslash as octal (proc(5)).
+static void unescape_octal(char *s)
+{
+	char *to = s;
+
+	while (*s) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+			s[3] >= '0' && s[3] <= '7') {
+			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = 0;
+}
+
+struct mount_list {
+	const char *type; // of these file systems only; NULL: any
+	struct state_mount *v;
+	size_t n, cap;
+};
+
+// "36 35 98:0 / /mnt rw ..." of a file system's whole tree
+static void look_at_line(
+	char *line, uint32_t major, uint32_t minor, pid_t pid, struct mount_list *l)
+{
+	const char *type = strstr(line, " - ");
+	unsigned ma, mi;
+	int at = 0;
+	char *path;
+
+	if (sscanf(line, "%*d %*d %u:%u / %n", &ma, &mi, &at) != 2 || !at || ma != major ||
+		mi != minor)
+		return;
+	if (l->type && (!type || strncmp(type + 3, l->type, strlen(l->type))))
+		return;
+	path = line + at;
+	path[strcspn(path, " ")] = 0;
+	unescape_octal(path);
+	l->v = xgrow(l->v, &l->cap, l->n + 1, sizeof *l->v);
+	l->v[l->n++] = (struct state_mount){ xstrdup(path), pid };
+}
+
+static void look_at_process(const char *pid, uint32_t major, uint32_t minor, struct mount_list *l)
+{
+	cleanup_free char *line = NULL;
+	char path[64];
+	size_t cap = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%.20s/mountinfo", pid);
+	f = fopen(path, "re");
+	while (f && getline(&line, &cap, f) > 0)
+		look_at_line(line, major, minor, (pid_t)strtol(pid, NULL, 10), l);
+	if (f)
+		fclose(f);
+}
+
+static uint64_t namespace_of(const char *pid)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof path, "/proc/%.20s/ns/mnt", pid);
+	return stat(path, &st) ? 0 : st.st_ino;
+}
+
+static void look_everywhere(uint32_t major, uint32_t minor, struct mount_list *l)
+{
+	size_t n = 0, cap = 0;
+	uint64_t *seen = NULL;
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+
+	seen = xgrow(seen, &cap, 1, sizeof *seen);
+	seen[n++] = namespace_of("self");
+	while (d && (e = readdir(d))) {
+		uint64_t ns = *e->d_name >= '1' && *e->d_name <= '9' ? namespace_of(e->d_name) : 0;
+		bool known = !ns;
+
+		for (size_t i = 0; i < n; i++)
+			known |= seen[i] == ns;
+		if (known)
+			continue;
+		seen = xgrow(seen, &cap, n + 1, sizeof *seen);
+		seen[n++] = ns;
+		look_at_process(e->d_name, major, minor, l);
+	}
+	if (d)
+		closedir(d);
+	free(seen);
+}
+
+static void find_mounts(uint32_t major, uint32_t minor, bool everywhere, struct mount_list *l)
+{
+	look_at_process("self", major, minor, l);
+	for (size_t i = 0; i < l->n; i++)
+		l->v[i].pid = 0;
+	if (everywhere)
+		look_everywhere(major, minor, l);
+}
+
+int state_mounts(
+	uint32_t major, uint32_t minor, bool everywhere, struct state_mount **ret, size_t *ret_n)
+{
+	struct mount_list l = { 0 };
+
+	find_mounts(major, minor, everywhere, &l);
+	*ret = l.v;
+	*ret_n = l.n;
+	return l.n ? 0 : -ENOENT;
+}
+
+void state_mounts_free(struct state_mount *m, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(m[i].path);
+	free(m);
+}
+
+// In a child: copies a mount of another namespace and sends it here.
+static void clone_there(int ns, const char *path, int sock)
+{
+	cleanup_fd int mnt = -1;
+	struct ctl m = { .verb = CTL_STATUS };
+
+	m.result = setns(ns, CLONE_NEWNS) ? -errno : mnt_clone(AT_FDCWD, path, false, &mnt);
+	ctl_send(sock, m, mnt);
+	_exit(0);
+}
+
+static int clone_foreign(const struct state_mount *m, int *ret_mnt)
+{
+	cleanup_free char *path = xasprintf("/proc/%d/ns/mnt", (int)m->pid);
+	cleanup_fd int ns = open(path, O_RDONLY | O_CLOEXEC), mnt = -1;
+	int pair[2], r;
+	struct ctl answer = { 0 };
+	pid_t child;
+
+	if (ns < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	child = fork();
+	if (!child)
+		clone_there(ns, m->path, pair[1]);
+	close(pair[1]);
+	r = child < 0 ? -EAGAIN : ctl_recv(pair[0], -1, &answer, &mnt);
+	close(pair[0]);
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	if (!r)
+		r = answer.result;
+	if (!r)
+		*ret_mnt = steal_fd(&mnt);
+	return r;
+}
+
+int state_clone(const struct state_mount *m, int *ret_mnt)
+{
+	return m->pid ? clone_foreign(m, ret_mnt) : mnt_clone(AT_FDCWD, m->path, false, ret_mnt);
+}
+
 // ---- files ----
 
 // The lock is on the open file, so a child inherits it. A file that was removed meanwhile is
 // nobody's.
-int state_lock(int dir, const char *id)
+static int lock_file(int dir, const char *id)
 {
 	char name[STATE_ID_MAX + 8];
 
@@ -98,10 +262,24 @@ int state_lock(int dir, const char *id)
 				: warn_errno(-errno, "lock the state file %s", name);
 		if (fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) || there.st_ino != mine.st_ino)
 			continue;
-		if (ftruncate(fd, 0))
-			return warn_errno(-errno, "empty the state file %s", name);
 		return steal_fd(&fd);
 	}
+}
+
+int state_lock_local(int dir, const char *id)
+{
+	return lock_file(dir, id);
+}
+
+int state_lock(int dir, const char *id)
+{
+	int fd = lock_file(dir, id);
+
+	if (fd >= 0 && ftruncate(fd, 0)) {
+		close(fd);
+		return warn_errno(-errno, "empty the state file of %s", id);
+	}
+	return fd;
 }
 
 static void put_state(const struct state *s, struct buf *b)
@@ -122,6 +300,7 @@ static void put_state(const struct state *s, struct buf *b)
 	json_put_u64(b, "major", s->major);
 	json_put_u64(b, "minor", s->minor);
 	json_put_u64(b, "connection", s->connection);
+	json_put_bool(b, "local", s->local);
 	json_close(b, '}');
 }
 
@@ -132,7 +311,7 @@ int state_save(int fd, const struct state *s)
 
 	put_state(s, &b);
 	buf_add(&b, "\n", 1);
-	r = pwrite_full(fd, b.data, b.len, 0);
+	r = ftruncate(fd, 0) ? -errno : pwrite_full(fd, b.data, b.len, 0);
 	return r ? warn_errno(r, "write the state file of %s", log_quote(s->image)) : 0;
 }
 
@@ -176,6 +355,7 @@ static int take_state(yyjson_val *o, struct state *s)
 		take_u32(o, "major", &s->major) || take_u32(o, "minor", &s->minor) ||
 		take_u32(o, "connection", &s->connection))
 		return -EBADMSG;
+	s->local = json_bool(o, "local", false);
 	return 0;
 }
 
@@ -206,7 +386,25 @@ int state_load(int dir, const char *id, struct state *ret)
 	return 0;
 }
 
-// Whether somebody has the lock. Removes the files if not.
+// A mount without a process: whether it is still mounted, anywhere that can be seen.
+static bool local_lives(int dir, const char *id)
+{
+	struct mount_list l = { .type = "erofs " };
+	struct state s;
+	bool lives = false;
+
+	if (state_load(dir, id, &s))
+		return false;
+	if (s.local) {
+		find_mounts(s.major, s.minor, true, &l);
+		lives = l.n;
+		state_mounts_free(l.v, l.n);
+	}
+	state_fini(&s);
+	return lives;
+}
+
+// Whether somebody has the lock, or none is needed. Removes the files if not.
 static bool alive(int dir, const char *id)
 {
 	char name[STATE_ID_MAX + 8];
@@ -216,7 +414,7 @@ static bool alive(int dir, const char *id)
 	fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
-	if (flock(fd, LOCK_EX | LOCK_NB))
+	if (flock(fd, LOCK_EX | LOCK_NB) || local_lives(dir, id))
 		return true;
 	state_remove(dir, id);
 	return false;
@@ -248,6 +446,21 @@ int state_list(int dir, struct state **ret, size_t *ret_n)
 	*ret = v;
 	*ret_n = n;
 	return 0;
+}
+
+void state_forget_device(int dir, uint32_t major, uint32_t minor, const char *id)
+{
+	struct state *v;
+	size_t n;
+
+	if (state_list(dir, &v, &n))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].local && v[i].major == major && v[i].minor == minor && strcmp(v[i].id, id))
+			state_remove(dir, v[i].id);
+		state_fini(&v[i]);
+	}
+	free(v);
 }
 
 void state_clean(void)
@@ -311,159 +524,4 @@ int state_ask(int dir, const char *id, enum ctl_verb verb, int fd, int wait_ms, 
 	if (!r)
 		r = ctl_recv(sock, wait_ms, ret, &got);
 	return r ? r : ret->result;
-}
-
-// ---- mounts ----
-
-// mountinfo writes space, tab, newline and backslash as octal (proc(5)).
-static void unescape_octal(char *s)
-{
-	char *to = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-			s[3] >= '0' && s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 4;
-		} else {
-			*to++ = *s++;
-		}
-	}
-	*to = 0;
-}
-
-struct mount_list {
-	struct state_mount *v;
-	size_t n, cap;
-};
-
-// "36 35 98:0 / /mnt rw ..." of a file system's whole tree
-static void look_at_line(
-	char *line, uint32_t major, uint32_t minor, pid_t pid, struct mount_list *l)
-{
-	unsigned ma, mi;
-	int at = 0;
-	char *path;
-
-	if (sscanf(line, "%*d %*d %u:%u / %n", &ma, &mi, &at) != 2 || !at || ma != major ||
-		mi != minor)
-		return;
-	path = line + at;
-	path[strcspn(path, " ")] = 0;
-	unescape_octal(path);
-	l->v = xgrow(l->v, &l->cap, l->n + 1, sizeof *l->v);
-	l->v[l->n++] = (struct state_mount){ xstrdup(path), pid };
-}
-
-static void look_at_process(const char *pid, uint32_t major, uint32_t minor, struct mount_list *l)
-{
-	cleanup_free char *line = NULL;
-	char path[64];
-	size_t cap = 0;
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%.20s/mountinfo", pid);
-	f = fopen(path, "re");
-	while (f && getline(&line, &cap, f) > 0)
-		look_at_line(line, major, minor, (pid_t)strtol(pid, NULL, 10), l);
-	if (f)
-		fclose(f);
-}
-
-static uint64_t namespace_of(const char *pid)
-{
-	char path[64];
-	struct stat st;
-
-	snprintf(path, sizeof path, "/proc/%.20s/ns/mnt", pid);
-	return stat(path, &st) ? 0 : st.st_ino;
-}
-
-static void look_everywhere(uint32_t major, uint32_t minor, struct mount_list *l)
-{
-	size_t n = 0, cap = 0;
-	uint64_t *seen = NULL;
-	DIR *d = opendir("/proc");
-	struct dirent *e;
-
-	seen = xgrow(seen, &cap, 1, sizeof *seen);
-	seen[n++] = namespace_of("self");
-	while (d && (e = readdir(d))) {
-		uint64_t ns = *e->d_name >= '1' && *e->d_name <= '9' ? namespace_of(e->d_name) : 0;
-		bool known = !ns;
-
-		for (size_t i = 0; i < n; i++)
-			known |= seen[i] == ns;
-		if (known)
-			continue;
-		seen = xgrow(seen, &cap, n + 1, sizeof *seen);
-		seen[n++] = ns;
-		look_at_process(e->d_name, major, minor, l);
-	}
-	if (d)
-		closedir(d);
-	free(seen);
-}
-
-int state_mounts(
-	uint32_t major, uint32_t minor, bool everywhere, struct state_mount **ret, size_t *ret_n)
-{
-	struct mount_list l = { 0 };
-
-	look_at_process("self", major, minor, &l);
-	for (size_t i = 0; i < l.n; i++)
-		l.v[i].pid = 0;
-	if (everywhere)
-		look_everywhere(major, minor, &l);
-	*ret = l.v;
-	*ret_n = l.n;
-	return l.n ? 0 : -ENOENT;
-}
-
-void state_mounts_free(struct state_mount *m, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free(m[i].path);
-	free(m);
-}
-
-// In a child: copies a mount of another namespace and sends it here.
-static void clone_there(int ns, const char *path, int sock)
-{
-	cleanup_fd int mnt = -1;
-	struct ctl m = { .verb = CTL_STATUS };
-
-	m.result = setns(ns, CLONE_NEWNS) ? -errno : mnt_clone(AT_FDCWD, path, false, &mnt);
-	ctl_send(sock, m, mnt);
-	_exit(0);
-}
-
-static int clone_foreign(const struct state_mount *m, int *ret_mnt)
-{
-	cleanup_free char *path = xasprintf("/proc/%d/ns/mnt", (int)m->pid);
-	cleanup_fd int ns = open(path, O_RDONLY | O_CLOEXEC), mnt = -1;
-	int pair[2], r;
-	struct ctl answer = { 0 };
-	pid_t child;
-
-	if (ns < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	child = fork();
-	if (!child)
-		clone_there(ns, m->path, pair[1]);
-	close(pair[1]);
-	r = child < 0 ? -EAGAIN : ctl_recv(pair[0], -1, &answer, &mnt);
-	close(pair[0]);
-	if (child > 0)
-		waitpid(child, NULL, 0);
-	if (!r)
-		r = answer.result;
-	if (!r)
-		*ret_mnt = steal_fd(&mnt);
-	return r;
-}
-
-int state_clone(const struct state_mount *m, int *ret_mnt)
-{
-	return m->pid ? clone_foreign(m, ret_mnt) : mnt_clone(AT_FDCWD, m->path, false, ret_mnt);
 }

@@ -1,10 +1,12 @@
 // state.h - what runs now: the run-time state directory, and who has a file system mounted
 //
 //	$FCPULL_RUN, else /run/fcpull, or $XDG_RUNTIME_DIR/fcpull for a user; mode 0700
-//	ID.json		what was mounted and why so; locked (flock) by its holder for as long as that lives
+//	ID.json		what was mounted and why so; locked (flock) by its holder for as long as that lives,
+//			or, where no process serves it, by its starter until it is mounted
 //	ID.sock		the holder listens
 //
-// A file that is not locked is a dead holder's, and is removed by whoever sees it.
+// A file that is not locked is a dead holder's, and is removed by whoever sees it; so is one of a
+// mount without a process that is mounted nowhere any more, in no mount namespace of a process.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef STATE_H
 #define STATE_H
@@ -23,6 +25,7 @@ struct state {
 	struct digest index;   // in the store
 	uint32_t major, minor; // of the file system that is mounted
 	uint32_t connection;   // of FUSE
+	bool local;	       // the kernel's own mount of the store's files: no process
 };
 void state_fini(struct state *s);
 
@@ -32,6 +35,8 @@ int state_dir(void) must_check;
 // The file ID.json, locked: the caller's to fill, and to hand over to a holder. -EWOULDBLOCK:
 // somebody has it; -errno logged.
 int state_lock(int dir, const char *id) must_check;
+// The same, but what it says of a mount without a process stays, to be read by state_load.
+int state_lock_local(int dir, const char *id) must_check;
 // Writes what state_load reads. -errno logged.
 int state_save(int fd, const struct state *s) must_check;
 // -ENODATA: not complete yet (silent); -ENOENT, -EBADMSG silent.
@@ -42,6 +47,9 @@ int state_list(int dir, struct state **ret, size_t *ret_n) must_check;
 
 // Removes the files of dead ones.
 void state_clean(void);
+// Removes those of mounts without a process that had this device before: the kernel has given its
+// number to another mount. But for `id`.
+void state_forget_device(int dir, uint32_t major, uint32_t minor, const char *id);
 
 // A connection to the holder; a listening one for it. A descriptor or -errno, silent.
 int state_connect(int dir, const char *id) must_check;

@@ -1,7 +1,7 @@
 // store.h - the local directory: an OCI image layout, plus data spaces and their presence maps
 //
 //	oci-layout index.json blobs/sha256/HEX	manifests, configs, index sections (lib/layout.c reads and writes these)
-//	data/HEX/{blocks,map}			a data space: sparse file, one bit per 4 KiB block; HEX = index_space_key
+//	data/HEX/{blocks,map,sealed}		a data space: sparse file, one bit per 4 KiB block; HEX = index_space_key; seal.h
 //	local/HEX				for an original that was pulled whole: digest of the index made here; HEX = its manifest
 //	tmp/					what is being made (files without names)
 //	mnt/					always empty here: where `run` mounts, in a mount namespace of its own
@@ -37,9 +37,11 @@ int store_set_local_index(
 	struct store *s, const struct digest *manifest, const struct digest *index) must_check;
 void store_forget_local_index(struct store *s, const struct digest *manifest);
 
-// A data space opened for reading and writing.
+// A data space opened for reading and writing. Whoever has one open holds a shared lock (flock) on
+// data/KEY: who is to remove it takes an exclusive one first, and holds that until it is gone.
 struct space_file {
 	int fd;	      // blocks
+	int dir;      // data/KEY; valid while fd is
 	uint8_t *map; // one bit per block, shared between processes; changed with atomic OR
 	size_t map_len;
 };
@@ -49,6 +51,9 @@ int store_space(struct store *s, const struct digest *key, uint32_t blocks,
 void space_file_close(struct space_file *f);
 bool space_has(const struct space_file *f, uint32_t block, uint32_t n);
 void space_mark(struct space_file *f, uint32_t block, uint32_t n, bool present);
+
+// The open directory data/KEY of a space that exists, with the shared lock. -ENOENT, silent.
+int store_space_dir(struct store *s, const struct digest *key) must_check;
 
 // A new file without a name; store_adopt gives it its place as data/KEY/blocks, with a full map.
 int store_tmp(struct store *s) must_check;

@@ -22,6 +22,8 @@
 
 #define WINDOW_SIZE (128u << 10)
 
+#define DIRECT_MIN (16u << 10) // a read that goes round the window
+
 struct tar {
 	struct stream *in;
 	char *name;
@@ -611,7 +613,7 @@ static ssize_t read_stored(struct tar *t, void *buf, size_t n)
 	ssize_t r;
 
 	n = (size_t)MIN(n, t->left);
-	if (t->pos == t->len && n >= WINDOW_SIZE) {
+	if (t->pos == t->len && n >= DIRECT_MIN) {
 		r = stream_read(t->in, buf, n);
 		t->off += r > 0 ? (uint64_t)r : 0;
 	} else {

@@ -813,7 +813,9 @@ static void by_sha_grow(struct tree *t)
 	t->by_sha = xrealloc(t->by_sha, t->by_sha_size * sizeof *t->by_sha);
 	memset(t->by_sha, 0xff, t->by_sha_size * sizeof *t->by_sha);
 	for (size_t i = 0; i < t->n_contents; i++)
-		t->by_sha[sha_slot(t, &t->contents[i].sha, t->contents[i].size)] = (uint32_t)i;
+		if (!t->contents[i].unique)
+			t->by_sha[sha_slot(t, &t->contents[i].sha, t->contents[i].size)] =
+				(uint32_t)i;
 }
 
 uint32_t tree_add_content(struct tree *t, const struct content *c)
@@ -822,7 +824,8 @@ uint32_t tree_add_content(struct tree *t, const struct content *c)
 		by_sha_grow(t);
 	t->contents = xgrow(t->contents, &t->cap_contents, t->n_contents + 1, sizeof *t->contents);
 	t->contents[t->n_contents] = *c;
-	t->by_sha[sha_slot(t, &c->sha, c->size)] = (uint32_t)t->n_contents;
+	if (!c->unique)
+		t->by_sha[sha_slot(t, &c->sha, c->size)] = (uint32_t)t->n_contents;
 	return (uint32_t)t->n_contents++;
 }
 

@@ -20,6 +20,7 @@ struct content {
 	uint32_t spool; // first block in that layer's spool (as it came)
 	uint32_t
 		block; // first block in the data space (as it is published); TREE_NONE until placed
+	bool unique;   // never found by tree_find_content; sha does not count
 };
 
 struct tree;

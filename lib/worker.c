@@ -21,6 +21,7 @@
 #include "json.h"
 #include "log.h"
 #include "record.h"
+#include "seal.h"
 
 #define THREADS 4
 #define BEAT_MS 250
@@ -124,22 +125,6 @@ static int map_about(struct about *ret, yyjson_doc **ret_doc)
 	return r;
 }
 
-// The name of a file in memory with this text: what wants a path gets one, and secrets never touch
-// a disk.
-static const char *text_file(const char *text, char path[static 32])
-{
-	int fd = text ? memfd_create("fcpull-text", MFD_CLOEXEC) : -1;
-
-	if (fd < 0)
-		return NULL;
-	if (write_full(fd, text, strlen(text))) {
-		close(fd);
-		return NULL;
-	}
-	snprintf(path, 32, "/proc/self/fd/%d", fd);
-	return path;
-}
-
 // Without the file (a full disk) the engine counts for itself.
 static void count_from_here(const struct about *a, struct host_image *h)
 {
@@ -154,17 +139,16 @@ static void count_from_here(const struct about *a, struct host_image *h)
 
 static int open_image(const struct about *a, struct host_image **ret)
 {
-	static char authfile[32], cacert[32];
 	static struct host_opts o; // the repo borrows its net for as long as it is open
 
 	o = (struct host_opts){ .root = a->store, .net = { .plain_http = a->plain_http } };
+	// secrets never touch a disk, and after a switch_root not even /proc can be reached by name
+	o.net.in_memory = true;
+	o.net.authfile = a->authfile;
+	o.net.cacert = a->cacert;
 	// the engine itself asks again, until the readers' deadline; long pauses in between would
 	// be felt when the network is back
 	o.net.retries = a->retries ? a->retries : TRIES;
-	o.net.authfile = text_file(a->authfile, authfile);
-	o.net.cacert = text_file(a->cacert, cacert);
-	if ((a->authfile && !o.net.authfile) || (a->cacert && !o.net.cacert))
-		return warn_errno(-ENOMEM, "keep credentials in memory");
 	int r = host_open_index(a->reference, &a->index, a->accelerated, &o, ret);
 
 	if (r)
@@ -224,17 +208,88 @@ static void take(int ledger)
 	ctl_send(WORK_CTL, m, -1);
 }
 
+// ---- an image that is complete: mounts that are made from then on need no process ----
+
+static struct {
+	pthread_t thread;
+	bool begun;
+	_Atomic bool stop;
+} sealing;
+
+// Proves what came by the boot stream or was here before, by reading a block of each chunk. (The
+// thread of lazy.c that does it serves readers first come, first served; a chunk takes a
+// millisecond.)
+static int prove_rest(struct host_image *h)
+{
+	uint8_t buf[BLOCK_BYTES];
+	int r = 0;
+
+	for (uint32_t i = 0; i < index_chunks(h->ix) && !r; i++) {
+		struct chunk_view c;
+
+		index_chunk(h->ix, i, &c);
+		r = sealing.stop ? -ECANCELED
+				 : lazy_read_wait(h->lz, c.space, (uint64_t)c.block << BLOCK_SHIFT,
+					   buf, sizeof buf);
+	}
+	return r;
+}
+
+static void *seal(void *arg)
+{
+	struct host_image *h = arg;
+	uint32_t cursor = 0;
+
+	prctl(PR_SET_NAME, "seal");
+	if (!prove_rest(h) && lazy_complete(h->lz, true, &cursor))
+		seal_image(h->store, h->ix);
+	return NULL;
+}
+
+// Called often. What nobody has read is proved when the start is over, and not at all when there is
+// to be no fill: it would only be in the way. (Waiting for the disk must not keep the caller from
+// beating: hence the thread.)
+static void seal_when_complete(struct host_image *h, bool fill)
+{
+	static uint32_t here, proved;
+	bool over;
+
+	if (sealing.begun)
+		return;
+	pthread_mutex_lock(&tunes.lock);
+	over = tunes.over;
+	pthread_mutex_unlock(&tunes.lock);
+	if (lazy_complete(h->lz, true, &proved) ||
+		(fill && over && lazy_complete(h->lz, false, &here)))
+		sealing.begun = !pthread_create(&sealing.thread, NULL, seal, h);
+}
+
+static void end_sealing(void)
+{
+	sealing.stop = true;
+	if (sealing.begun)
+		pthread_join(sealing.thread, NULL);
+}
+
+// ---- control: messages and signs of life ----
+
+struct control {
+	struct host_image *h;
+	bool fill;
+};
+
 static void *control(void *arg)
 {
+	const struct control *c = arg;
 	bool alone = false;
 
-	(void)arg;
 	prctl(PR_SET_NAME, "control");
 	for (;;) {
 		struct ctl m;
 		int fd = -1, r;
 
 		fuse_beat();
+		seal_when_complete(c->h, c->fill);
 		if (alone) {
 			usleep(BEAT_MS * 1000);
 			continue;
@@ -268,7 +323,7 @@ static int wait_go(void)
 	return r ? r : m.verb == CTL_GO ? 0 : -EPROTO;
 }
 
-static int start_control(void)
+static int start_control(struct control *c)
 {
 	pthread_t id;
 	sigset_t all, old;
@@ -276,7 +331,7 @@ static int start_control(void)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&id, NULL, control, NULL);
+	r = pthread_create(&id, NULL, control, c);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return r ? warn_errno(-r, "start a thread") : 0;
 }
@@ -318,6 +373,7 @@ static struct serving serving_of(const struct about *a)
 
 static int serve(const struct about *a)
 {
+	static struct control c; // the thread is never joined
 	struct serving s = serving_of(a);
 	const struct driver *d = driver_find(a->driver);
 	struct record *record = NULL;
@@ -339,8 +395,9 @@ static int serve(const struct about *a)
 		s.hooks.arg = record;
 		s.hooks.asked = write_down;
 	}
+	c = (struct control){ h, s.hooks.fill != LAZY_FILL_OFF };
 	if (!r)
-		r = start_control();
+		r = start_control(&c);
 	if (!r)
 		r = d->serve(h, &s, HOLD_FUSE, THREADS);
 	lazy_unhook(h->lz);
@@ -349,8 +406,10 @@ static int serve(const struct about *a)
 		return r;
 	// nobody waits for an answer any more; what is under way for the store may be cut short at
 	// any point, as by a power cut
-	if (lazy_damaged(h->lz))
+	if (lazy_damaged(h->lz)) {
+		end_sealing();
 		host_close(h);
+	}
 	return 0;
 }
 

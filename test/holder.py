@@ -53,8 +53,9 @@ def reader(mnt, ref, files, seed, stop, result):
     reads = nbytes = wrong = errors = 0
     stall = 0.0
     said = ""
+    big = max(files, key=lambda f: os.stat(os.path.join(ref, f)).st_size)
     while not stop.is_set():
-        f = rnd.choice(files)
+        f = big if rnd.random() < 0.2 else rnd.choice(files)
         want = os.path.join(ref, f)
         size = os.stat(want).st_size
         off = rnd.randrange(size)
@@ -97,11 +98,13 @@ def worker_of(holder):
     return live[-1] if live else 0
 
 
-def hit(holder, sig):
+def hit(holder, sig, last=[0]):
+    """each worker once: one that is dying already does not count"""
     while True:
         pid = worker_of(holder)
-        if pid:
+        if pid and pid != last[0]:
             os.kill(pid, sig)
+            last[0] = pid
             return pid
         time.sleep(0.001)
 

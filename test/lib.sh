@@ -6,7 +6,7 @@
 # Programs that the cases use, and the Debian packages that bring them; what is missing is installed once, by root only.
 TOOLS='skopeo:skopeo umoci:umoci docker-registry:docker-registry podman:podman crun:crun htpasswd:apache2-utils openssl:openssl
 fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl
-docker-credential-pass:golang-docker-credential-helpers pass:pass gpg:gnupg expect:expect nginx:nginx-light'
+docker-credential-pass:golang-docker-credential-helpers pass:pass gpg:gnupg expect:expect nginx:nginx-light qemu-system-x86_64:qemu-system-x86'
 
 install_tools() {
 	local t missing=()
@@ -30,6 +30,9 @@ apt_install() {
 		systemctl disable --now docker-registry >/dev/null 2>&1 || true
 	fi
 }
+
+# What is downloaded once and kept. (A case has a HOME of its own.)
+export FCTEST_CACHE=${FCTEST_CACHE:-${FCPULL_VENDOR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/fcpull}/test}
 
 # ---- leaving a case ----
 skip() { echo "SKIP: $*"; exit 77; }
@@ -169,6 +172,25 @@ make_small() {
 	python3 "$TESTS/oci.py" "$1" tiny "$w/app"
 	rm -rf "$w"
 }
+# One that is small enough to be read whole under an emulated processor.
+make_guest() {
+	local w=$1.work a
+	mkdir -p "$w/base/bin" "$w/base/proc" "$w/base/sys" "$w/base/dev" "$w/base/tmp" "$w/data/data/many"
+	cp "$(command -v busybox)" "$w/base/bin/busybox"
+	for a in $(busybox --list); do [ "$a" = busybox ] || ln -s busybox "$w/base/bin/$a"; done
+	python3 - "$w/data/data" <<-'X'
+		import random, sys
+		r = random.Random(9)
+		open(sys.argv[1] + "/large", "wb").write(r.randbytes(4 << 20))
+		for i in range(200):
+		    open(f"{sys.argv[1]}/many/{i:03d}", "wb").write(r.randbytes(r.randrange(9000)))
+		open(sys.argv[1] + "/little", "w").write("a little file\n")
+	X
+	chmod 4711 "$w/data/data/many/007"; chown 12:34 "$w/data/data/many/008"; ln "$w/data/data/many/001" "$w/data/data/linked"
+	find "$w" -exec touch -h -d @1600000000 {} +
+	python3 "$TESTS/oci.py" "$1" guest --config '{"Env": ["PATH=/bin"], "Cmd": ["sh", "-c", "echo default command"]}' "$w/base" "$w/data"
+	rm -rf "$w"
+}
 make_small_fc() {
 	copy_layout "$(fixture small)" "$1"
 	local r; for r in bb bb-ep tiny; do FCPULL_ROOT=$1.store "$FCPULL" convert "oci:$1:$r"; done
@@ -274,3 +296,7 @@ pod_run() {	# pod_run IMAGE [CMD]...: pulled from the registry by podman's own c
 	rm -rf --one-file-system "$POD_DIR"
 	return $rc
 }
+
+# ---- another kernel ----
+# shellcheck source=lib-qemu.sh
+. "$TESTS/lib-qemu.sh"

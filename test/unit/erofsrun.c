@@ -93,7 +93,7 @@ static int server(struct host_image *h, int fuse_fd)
 	fflush(stdout);
 	setsid();
 	must(host_start(h), "start");
-	return imagefile_serve(h->lz, im, NULL, false, fuse_fd, 4);
+	return imagefile_serve(h->lz, im, false, NULL, false, fuse_fd, 4);
 }
 
 static void serve_at(struct host_image *h, const char *dir)

@@ -229,6 +229,7 @@ static void test_planted(void)
 	ok(store_space(s, &k, 5, &f) == -ELOOP, "blocks that are a link");
 	unlinkat(s->fd, name, 0);
 	snprintf(name, sizeof name, "%s/map", path);
+	unlinkat(s->fd, name, 0);
 	if (symlinkat("../../victim", s->fd, name))
 		ok(false, "symlink");
 	ok(store_space(s, &k, 5, &f) == -ELOOP, "a map that is a link");

@@ -1,0 +1,77 @@
+// proc.c - what the kernel is told about this process, and what it says of others
+// SPDX-License-Identifier: Apache-2.0
+#include "proc.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "log.h"
+
+int proc_oom_score(int score)
+{
+	cleanup_fd int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	char text[16];
+	int n = snprintf(text, sizeof text, "%d", score);
+
+	if (fd >= 0 && write(fd, text, (size_t)n) == n)
+		return 0;
+	debug("oom_score_adj %d: %s", score, strerror(errno));
+	return -EACCES;
+}
+
+int proc_spare(void)
+{
+	cleanup_fd int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+	char text[16] = "0";
+	int score;
+
+	if (fd >= 0 && read(fd, text, sizeof text - 1) < 0)
+		text[0] = '0';
+	score = (int)strtol(text, NULL, 10);
+	if (proc_oom_score(-1000) && score > 0 && proc_oom_score(0))
+		debug("the OOM killer may take this process first");
+	return score;
+}
+
+// Its own place in a hierarchy of control groups, if there is one at this directory.
+static void enter_cgroup(const char *dir)
+{
+	cleanup_free char *own = xasprintf("%s/fcpull", dir),
+			  *root = xasprintf("%s/cgroup.procs", dir),
+			  *procs = xasprintf("%s/cgroup.procs", own);
+	cleanup_fd int fd = -1;
+
+	if (access(root, F_OK))
+		return;
+	if (mkdir(own, 0755) && errno != EEXIST) {
+		debug("make %s: %s", own, strerror(errno));
+		return;
+	}
+	fd = open(procs, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) < 0)
+		debug("enter %s: %s", own, strerror(errno));
+}
+
+void proc_own_cgroup(void)
+{
+	static const char *const dirs[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified",
+		"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids",
+		"/sys/fs/cgroup/freezer" };
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		enter_cgroup(dirs[i]);
+}
+
+// The state is the letter behind the name in parentheses (proc(5)).
+bool proc_is_zombie(pid_t pid)
+{
+	char path[32], text[128] = "";
+	const char *paren;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+		return false;
+	paren = strrchr(text, ')');
+	return paren && paren[1] == ' ' && paren[2] == 'Z';
+}
