@@ -119,10 +119,30 @@ static void report(const struct image *img, const struct accel_stats *s)
 		report_trace(s);
 }
 
-// Is DST a layout that is not there yet? Then it is ours to remove when the conversion fails.
+// Is DST a directory that is not there yet? Then it is ours to remove when the conversion fails.
 static bool is_new_layout(const struct ref *dst)
 {
-	return dst->transport == REF_OCI && access(dst->dir, F_OK) && errno == ENOENT;
+	return (dst->transport == REF_OCI || dst->transport == REF_DIR) && access(dst->dir, F_OK) &&
+		errno == ENOENT;
+}
+
+// An archive is written anew, so what else the old one held would be lost, and its last copy with it
+// if that failed.
+static int check_places(const struct ref *src, const struct ref *dst)
+{
+	bool archive = dst->transport != REF_DOCKER && dst->transport != REF_OCI;
+	struct stat a, b;
+
+	if (record_seconds && dst->transport == REF_OCI_ARCHIVE) {
+		warn("--record-run delivers twice, and an archive is written once: give DST as oci:DIR, "
+		     "or the trace with --trace");
+		return -EINVAL;
+	}
+	if (!archive || !src->dir || stat(src->dir, &a) || stat(dst->dir, &b) ||
+		a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+		return 0;
+	warn("%s: the result cannot go where the source is; give another DST", log_quote(dst->dir));
+	return -EINVAL;
 }
 
 // Runs what has been delivered, adds what it reads to t, and delivers it anew: only the boot blob
@@ -232,7 +252,9 @@ static int convert(int argc, char **argv)
 	}
 	if (suffix && dst.tag)
 		add_suffix(&dst);
-	if (dst.digest && (argc == 2 || !dst.tag)) {
+	if (check_places(&src, &dst)) {
+		r = -EINVAL;
+	} else if (dst.digest && (argc == 2 || !dst.tag)) {
 		warn("%s names no tag that could hold the result; give DST with a tag",
 			log_quote(argv[argc - 1]));
 		r = -EINVAL;
@@ -255,8 +277,10 @@ const struct applet applet_convert = {
 	convert_opts,
 	"The result is an index that lists the original first and its accelerated form\n"
 	"second; docker, podman and skopeo go on running the original from it. Without\n"
-	"DST it takes SRC's own tag. SRC and DST are references (docker:// is implied)\n"
-	"or oci:DIR[:NAME]. The last line of output is NAME@DIGEST of the result.\n"
+	"DST it takes SRC's own tag. SRC and DST are references (docker:// is implied),\n"
+	"oci:DIR[:NAME], oci-archive:FILE[:NAME] or dir:DIR; SRC also\n"
+	"docker-archive:FILE[:NAME], tar:FILE or rootfs:DIR. The last line of output\n"
+	"is NAME@DIGEST of the result.\n"
 	"Traces say what a start reads (run --record writes them); several are merged.\n"
 	"What a trace names and the image does not have is left out. --record-run makes one:\n"
 	"it runs the converted image's own process once, in a store of its own, without\n"

@@ -22,22 +22,33 @@ static const struct applet *const applets[] = {
 	&applet_run,
 	&applet_explain,
 	&applet_status,
+	&applet_login,
+	&applet_logout,
 	&applet_upgrade_mounts,
 };
 
 struct image_opts image_opts;
 
-static int read_password(void)
+int read_line(const char *what, char *line, size_t n)
 {
-	static char line[4096];
-
-	if (!fgets(line, sizeof line, stdin)) {
-		warn("--password-stdin: standard input is empty");
+	if (!fgets(line, (int)n, stdin)) {
+		warn("%s: standard input is empty", what);
+		return -EINVAL;
+	}
+	if (!strchr(line, '\n') && !feof(stdin)) {
+		warn("%s: a line of more than %zu bytes", what, n - 2);
 		return -EINVAL;
 	}
 	line[strcspn(line, "\r\n")] = 0;
-	image_opts.host.net.password = line;
 	return 0;
+}
+
+static int read_password(void)
+{
+	static char line[PASSWORD_MAX + 2];
+
+	image_opts.host.net.password = line;
+	return read_line("--password-stdin", line, sizeof line);
 }
 
 int image_opts_finish(void)

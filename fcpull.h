@@ -10,6 +10,7 @@
 extern const struct applet applet_convert, applet_inspect, applet_check; // convert.c
 extern const struct applet applet_pull;					 // fetch.c
 extern const struct applet applet_mount, applet_umount;			 // mount.c
+extern const struct applet applet_login, applet_logout;			 // login.c
 extern const struct applet applet_run;					 // run.c
 extern const struct applet applet_explain;				 // explain.c
 extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
@@ -71,6 +72,10 @@ void explain_run(const struct host_image *h, int root);
 
 // What they say to serve_image(), after parsing. -EINVAL logged.
 int mount_serve_conf(struct serve_conf *ret) must_check;
+
+#define PASSWORD_MAX (16u << 10) // bytes of a password: some are tokens
+// A line of standard input, without its end; at most n - 2 bytes. -EINVAL logged, with `what`.
+int read_line(const char *what, char *line, size_t n) must_check;
 
 // Completes image_opts after parsing: platform, password, threads. 0 or -EINVAL, logged.
 int image_opts_finish(void) must_check;

@@ -384,13 +384,29 @@ static bool has_digest(yyjson_val *manifests, const char *digest)
 	return false;
 }
 
+// What an index lists inside it is not seen here.
+static bool has_index(yyjson_val *manifests)
+{
+	yyjson_arr_iter it;
+	yyjson_val *v;
+
+	yyjson_arr_iter_init(manifests, &it);
+	while ((v = yyjson_arr_iter_next(&it))) {
+		const char *type = json_str(v, "mediaType");
+
+		if (type && media_type_is_index(type))
+			return true;
+	}
+	return false;
+}
+
 // An accelerated form is left out when it is of the image that is converted now, or of none that
 // the index still lists.
 static bool keep_entry(yyjson_val *manifests, yyjson_val *v, const char *original)
 {
 	const char *of = image_entry_original(v);
 
-	return !of || (strcmp(of, original) && has_digest(manifests, of));
+	return !of || (strcmp(of, original) && (has_digest(manifests, of) || has_index(manifests)));
 }
 
 static int json_kept_entries(struct buf *b, yyjson_val *manifests, const char *original)

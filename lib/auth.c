@@ -330,7 +330,7 @@ static int refused(struct auth *a, unsigned status, const struct token *t)
 		warn("token server %s of %s: status %u: %s", url_show(t->realm), log_quote(a->host),
 			status,
 			have ? "it does not accept the credentials"
-			     : "it wants credentials: --creds, --authfile, or podman login");
+			     : "it wants credentials: --creds, --authfile, or fcpull login");
 	else
 		return warn_errno(-EPROTO, "token server %s of %s: status %u", url_show(t->realm),
 			log_quote(a->host), status);
@@ -478,7 +478,7 @@ static int answer_basic(struct auth *a, const char *used, char **ret)
 	struct token *t = token_find(a, "");
 
 	if (!a->creds.user)
-		return denied(a, "it wants credentials: --creds, --authfile, or podman login");
+		return denied(a, "it wants credentials: --creds, --authfile, or fcpull login");
 	if (used && t->value && strcmp(used, t->value) == 0)
 		return denied(a, "it does not accept the credentials");
 	if (!t->value)

@@ -8,7 +8,7 @@
 #ifndef AUTH_H
 #define AUTH_H
 
-#include "creds.h"
+#include "credstore.h"
 #include "http.h"
 
 #define REALM_MAX 2048		    // bytes of a token server's address

@@ -6,6 +6,7 @@
 #include "ca.h"
 #include "log.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 
 #define CA_FILE_MAX (16u << 20)
@@ -82,8 +83,92 @@ int ca_load(const char *file, bool is_text, struct ca *ret)
 	return 0;
 }
 
+int ca_add(const char *file, struct ca *ca)
+{
+	struct ca more = { 0 };
+	int r = load_named(file, "configuration", &more);
+
+	if (r < 0)
+		return r;
+	char *both = xasprintf("%s\n%s", ca->pem ? ca->pem : "", more.pem);
+
+	free(ca->pem);
+	ca->pem = both;
+	ca->pem_len = strlen(both);
+	ca_fini(&more);
+	return 0;
+}
+
+// ---- certs.d ----
+
+static bool ends_in(const char *name, const char *end)
+{
+	size_t n = strlen(name), e = strlen(end);
+
+	return n > e && strcmp(name + n - e, end) == 0;
+}
+
+// NAME.cert with NAME.key beside it.
+static int take_pair(const char *dir, const char *name, struct ca *ca)
+{
+	cleanup_free char *cert = xasprintf("%s/%s", dir, name);
+	cleanup_free char *key = xasprintf("%s/%.*s.key", dir, (int)strlen(name) - 5, name);
+
+	if (ca->cert)
+		return 0;
+	if (access(cert, R_OK) < 0 || access(key, R_OK) < 0)
+		return warn_errno(
+			-errno, "client certificate %s with %s", log_quote(cert), log_quote(key));
+	debug("client certificate %s", log_quote(cert));
+	ca->cert = steal(&cert);
+	ca->key = steal(&key);
+	return 0;
+}
+
+// 1 the directory is there, 0 not.
+static int take_dir(const char *dir, bool authorities, struct ca *ca)
+{
+	struct dirent **list = NULL;
+	int n = scandir(dir, &list, NULL, alphasort), r = 0;
+
+	if (n < 0)
+		return errno == ENOENT || errno == ENOTDIR || errno == EACCES
+			? 0
+			: warn_errno(-errno, "%s", log_quote(dir));
+	for (int i = 0; i < n; i++) {
+		const char *name = list[i]->d_name;
+		cleanup_free char *path = xasprintf("%s/%s", dir, name);
+
+		if (r == 0 && authorities && ends_in(name, ".crt"))
+			r = ca_add(path, ca);
+		else if (r == 0 && ends_in(name, ".cert"))
+			r = take_pair(dir, name, ca);
+		free(list[i]);
+	}
+	free(list);
+	return r < 0 ? r : 1;
+}
+
+int ca_add_host(const char *host, bool authorities, struct ca *ca)
+{
+	const char *home = env("HOME");
+	cleanup_free char *own = home ? xasprintf("%s/.config/containers", home) : NULL;
+	const char *const bases[] = { own, "/etc/containers", "/etc/docker" };
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(bases) && r == 0; i++) {
+		cleanup_free char *dir =
+			bases[i] ? xasprintf("%s/certs.d/%s", bases[i], host) : NULL;
+
+		r = dir ? take_dir(dir, authorities, ca) : 0;
+	}
+	return MIN(r, 0);
+}
+
 void ca_fini(struct ca *ca)
 {
+	free(ca->cert);
+	free(ca->key);
 	free(ca->pem);
 	free(ca->dir);
 	*ca = (struct ca){ 0 };

@@ -1,11 +1,10 @@
-// creds.c - credentials for a registry: command line, and the files of docker and podman
+// creds.c - credentials for a registry, and the files that docker and podman keep them in
 // SPDX-License-Identifier: Apache-2.0
 #include "creds.h"
 #include "base64.h"
 #include "json.h"
 #include "log.h"
 
-#include <fcntl.h>
 #include <strings.h>
 
 void secret_free(char *s)
@@ -20,6 +19,7 @@ void creds_fini(struct creds *c)
 	secret_free(c->user);
 	secret_free(c->password);
 	secret_free(c->identity_token);
+	free(c->from);
 	*c = (struct creds){ 0 };
 }
 
@@ -82,17 +82,25 @@ static size_t key_fit(const char *key, const char *host, const char *repo)
 	const char *path = name[n] ? name + n + 1 : "";
 	size_t path_len = strlen(path);
 	bool old = scheme || strcmp(path, "v1/") == 0 || strcmp(path, "v2/") == 0;
+	bool same = n == host_len && strncasecmp(name, host, n) == 0;
 
-	if (!(n == host_len && strncasecmp(name, host, n) == 0) &&
-		!(is_docker_hub(name, n) && is_docker_hub(host, host_len)))
+	if (!same && !(is_docker_hub(name, n) && is_docker_hub(host, host_len)))
 		return 0;
 	if (old || path_len == 0)
-		return 1;
+		return 1 + !old + same;
 	while (path_len > 0 && path[path_len - 1] == '/')
 		path_len--;
 	if (strncmp(repo, path, path_len) != 0 || (repo[path_len] && repo[path_len] != '/'))
 		return 0;
-	return 2 + path_len;
+	return 4 + path_len;
+}
+
+bool creds_key_is(const char *key, const char *host, const char *ns)
+{
+	cleanup_free char *own = *ns ? xasprintf("%s/%s", host, ns) : NULL;
+	size_t fit = key_fit(key, host, "");
+
+	return own ? strcmp(key, own) == 0 : fit > 0 && fit < 4;
 }
 
 static int take_entry(yyjson_val *entry, struct creds *c)
@@ -115,39 +123,64 @@ static int take_entry(yyjson_val *entry, struct creds *c)
 	return r < 0 && !c->identity_token ? r : c->user || c->identity_token;
 }
 
-static const char *helper_of(yyjson_val *root, const char *host)
+// credHelpers name one for a registry, and win over what the file itself holds; an empty name means
+// that file. *ret_named: it says something of this registry.
+static const char *named_helper(yyjson_val *root, const char *host, bool *ret_named)
 {
 	yyjson_val *helpers = json_obj(root, "credHelpers"), *key;
 	yyjson_obj_iter it = yyjson_obj_iter_with(helpers);
+	const char *found = NULL;
+	size_t best = 0;
 
-	while (helpers && (key = yyjson_obj_iter_next(&it)))
-		if (json_str_of(key) && key_fit(json_str_of(key), host, "") > 0)
-			return json_str_of(yyjson_obj_iter_get_val(key));
-	return json_str(root, "credsStore");
+	while (helpers && (key = yyjson_obj_iter_next(&it))) {
+		size_t fit = json_str_of(key) ? key_fit(json_str_of(key), host, "") : 0;
+
+		if (fit <= best)
+			continue;
+		best = fit;
+		found = json_str_of(yyjson_obj_iter_get_val(key));
+	}
+	*ret_named = best > 0;
+	return found && *found ? found : NULL;
 }
 
-static bool has_helper(yyjson_val *root, const char *host, char **ret_helper)
+int creds_helper(const char *text, size_t n, const char *host, char **ret)
 {
-	const char *helper = helper_of(root, host);
+	cleanup_json_secret yyjson_doc *doc = NULL;
+	bool named;
+	int r = json_parse(text, n, NULL, &doc);
 
-	*ret_helper = helper && *helper ? xstrdup(helper) : NULL;
-	return *ret_helper;
+	if (r < 0)
+		return r;
+	const char *helper = named_helper(json_root(doc), host, &named);
+
+	if (!named)
+		helper = json_str(json_root(doc), "credsStore");
+	*ret = helper && *helper ? xstrdup(helper) : NULL;
+	return 0;
 }
 
-int creds_parse(const char *text, size_t n, const char *host, const char *repo, struct creds *ret,
-	char **ret_helper)
+int creds_parse(const char *text, size_t n, bool legacy, const char *host, const char *repo,
+	struct creds *ret, char **ret_helper)
 {
 	cleanup_json_secret yyjson_doc *doc = NULL;
 	int r = json_parse(text, n, NULL, &doc);
 	struct creds c = { 0 };
 	size_t best = 0;
+	bool named;
 
 	*ret_helper = NULL;
 	if (r < 0)
 		return r;
-	yyjson_val *auths = json_obj(json_root(doc), "auths"), *key, *entry = NULL;
+	yyjson_val *root = json_root(doc), *key, *entry = NULL;
+	yyjson_val *auths = !legacy ? json_obj(root, "auths") : yyjson_is_obj(root) ? root : NULL;
 	yyjson_obj_iter it = yyjson_obj_iter_with(auths);
+	const char *helper = legacy ? NULL : named_helper(root, host, &named);
 
+	if (helper) {
+		*ret_helper = xstrdup(helper);
+		return 0;
+	}
 	while (auths && (key = yyjson_obj_iter_next(&it))) {
 		size_t fit = json_str_of(key) ? key_fit(json_str_of(key), host, repo) : 0;
 
@@ -161,109 +194,93 @@ int creds_parse(const char *text, size_t n, const char *host, const char *repo, 
 		*ret = c;
 	else
 		creds_fini(&c);
-	if (r == 0)
-		has_helper(json_root(doc), host, ret_helper);
+	helper = r == 0 && !legacy && !named ? json_str(root, "credsStore") : NULL;
+	if (helper && *helper)
+		*ret_helper = xstrdup(helper);
 	return r;
 }
 
-// ---- which file ----
+// ---- a file is changed ----
 
-// name: of the file, for messages.
-static int look_in_text(const char *text, size_t n, const char *name, const char *host,
-	const char *repo, struct creds *ret)
+static void put_auth(struct buf *b, const char *key, const char *auth)
 {
-	cleanup_free char *helper = NULL;
-	int r = creds_parse(text, n, host, repo, ret, &helper);
+	json_open(b, key, '{');
+	if (*auth)
+		json_put_str(b, "auth", auth);
+	json_close(b, '}');
+}
+
+// The members of auths, changed. 1 when one was replaced or left out.
+static int edit_auths(
+	yyjson_val *auths, const char *host, const char *ns, const char *auth, struct buf *b)
+{
+	yyjson_obj_iter it = yyjson_obj_iter_with(auths);
+	int r = 0, found = 0;
+
+	for (yyjson_val *key; r == 0 && auths && (key = yyjson_obj_iter_next(&it));) {
+		const char *name = json_str_of(key);
+
+		if (!name)
+			return -EBADMSG;
+		if (!creds_key_is(name, host, ns)) {
+			r = json_put_val(b, name, yyjson_obj_iter_get_val(key));
+			continue;
+		}
+		found = 1;
+		if (auth)
+			put_auth(b, name, auth);
+	}
+	return r < 0 ? r : found;
+}
+
+int creds_edit(const char *text, size_t n, const char *host, const char *ns, const char *auth,
+	struct buf *ret)
+{
+	cleanup_json_secret yyjson_doc *doc = NULL;
+	int r = json_parse(text, n, NULL, &doc);
 
 	if (r < 0)
-		return warn_errno(r, "credentials file %s: %s", log_quote(name),
-			r == -EBADMSG
-				? "it is no valid JSON, or its 'auth' is not base64 of USER:PASSWORD"
-				: "");
-	if (r == 1)
-		debug("credentials for %s from %s", log_quote(host), log_quote(name));
-	if (helper)
-		warn("%s names the credential helper %s for %s: helpers are not supported yet, "
-		     "going on without credentials"
-		     " (--creds or --authfile give them)",
-			log_quote(name), log_quote(helper), log_quote(host));
+		return r;
+	yyjson_val *root = json_root(doc), *auths = json_get(root, "auths");
+	yyjson_obj_iter it = yyjson_obj_iter_with(root);
+
+	if (!yyjson_is_obj(root) || (auths && !yyjson_is_obj(auths)))
+		return -EBADMSG;
+	json_open(ret, NULL, '{');
+	json_open(ret, "auths", '{');
+	int found = edit_auths(auths, host, ns, auth, ret);
+
+	if (found == 0 && auth) {
+		cleanup_free char *key = xasprintf("%s%s%s", host, *ns ? "/" : "", ns);
+
+		put_auth(ret, key, auth);
+	}
+	json_close(ret, '}');
+	r = MIN(found, 0);
+	for (yyjson_val *key; r == 0 && (key = yyjson_obj_iter_next(&it));) {
+		const char *name = json_str_of(key);
+
+		if (!name)
+			r = -EBADMSG;
+		else if (strcmp(name, "auths") != 0)
+			r = json_put_val(ret, name, yyjson_obj_iter_get_val(key));
+	}
+	json_close(ret, '}');
+	return r < 0 ? r : found;
+}
+
+int creds_keys(const char *text, size_t n, int (*each)(void *arg, const char *key), void *arg)
+{
+	cleanup_json_secret yyjson_doc *doc = NULL;
+	static const char *const lists[] = { "auths", "credHelpers" };
+	int r = json_parse(text, n, NULL, &doc);
+
+	for (size_t i = 0; i < ARRAY_LEN(lists) && r == 0; i++) {
+		yyjson_val *list = json_obj(json_root(doc), lists[i]);
+		yyjson_obj_iter it = yyjson_obj_iter_with(list);
+
+		for (yyjson_val *key; r == 0 && list && (key = yyjson_obj_iter_next(&it));)
+			r = json_str_of(key) ? each(arg, json_str_of(key)) : -EBADMSG;
+	}
 	return r;
-}
-
-// 1 found, 0 not. A file that is not there is not an error unless `named` on the command line.
-static int look_in(
-	const char *path, bool named, const char *host, const char *repo, struct creds *ret)
-{
-	char *text;
-	size_t n;
-	int r = read_file_at(AT_FDCWD, path, AUTHFILE_MAX, &text, &n);
-
-	if ((r == -ENOENT || r == -ENOTDIR || r == -EACCES) && !named)
-		return 0;
-	if (r < 0)
-		return warn_errno(r, "credentials file %s", log_quote(path));
-	r = look_in_text(text, n, path, host, repo, ret);
-	explicit_bzero(text, n);
-	free(text);
-	return r;
-}
-
-static const char *env(const char *name)
-{
-	const char *v = getenv(name);
-
-	return v && *v ? v : NULL;
-}
-
-// base/sub, base NULL = $HOME/home_sub. NULL when there is neither. Caller frees.
-static char *place(const char *base, const char *sub, const char *home_sub)
-{
-	const char *home = env("HOME");
-
-	if (base)
-		return xasprintf("%s/%s", base, sub);
-	return home && home_sub ? xasprintf("%s/%s", home, home_sub) : NULL;
-}
-
-static int from_command_line(const struct net_opts *net, struct creds *ret)
-{
-	const char *colon = strchr(net->creds, ':');
-
-	if (net->password && colon) {
-		warn("--creds has a password already: with --password-stdin it has only the user");
-		return -EINVAL;
-	}
-	if (colon == net->creds || !*net->creds) {
-		warn("--creds is USER[:PASSWORD], and the user is missing");
-		return -EINVAL;
-	}
-	ret->user = xstrndup(net->creds, colon ? (size_t)(colon - net->creds) : strlen(net->creds));
-	ret->password = xstrdup(net->password ? net->password : colon ? colon + 1 : "");
-	return 0;
-}
-
-int creds_find(const char *host, const char *repo, const struct net_opts *net, struct creds *ret)
-{
-	const char *file = net->authfile ? net->authfile : env("REGISTRY_AUTH_FILE");
-	char *places[] = {
-		place(env("XDG_RUNTIME_DIR"), "containers/auth.json", NULL),
-		place(env("XDG_CONFIG_HOME"), "containers/auth.json",
-			".config/containers/auth.json"),
-		place(env("DOCKER_CONFIG"), "config.json", ".docker/config.json"),
-	};
-	int r = 0;
-
-	*ret = (struct creds){ 0 };
-	if (net->creds)
-		r = from_command_line(net, ret);
-	else if (net->authfile && net->in_memory)
-		r = look_in_text(file, strlen(file), "in memory", host, repo, ret);
-	else if (file)
-		r = look_in(file, net->authfile != NULL, host, repo, ret);
-	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-		if (!net->creds && !file && r == 0 && places[i])
-			r = look_in(places[i], false, host, repo, ret);
-		free(places[i]);
-	}
-	return MIN(r, 0);
 }

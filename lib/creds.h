@@ -1,4 +1,7 @@
-// creds.h - credentials for a registry: command line, and the files of docker and podman
+// creds.h - credentials for a registry, and the files that docker and podman keep them in
+//
+// Here are pure functions over a file's text; where the files are, and who is asked when, is in
+// credstore.h.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CREDS_H
 #define CREDS_H
@@ -11,14 +14,8 @@
 struct creds { // all NULL: anonymous
 	char *user, *password;
 	char *identity_token; // an OAuth2 refresh token
+	char *from;	      // where they were found, for messages, or NULL
 };
-// --creds; else --authfile or $REGISTRY_AUTH_FILE alone; else
-// $XDG_RUNTIME_DIR/containers/auth.json, $XDG_CONFIG_HOME/containers/auth.json,
-// $DOCKER_CONFIG/config.json or ~/.docker/config.json (containers-auth.json(5)); in a file the
-// longest matching "host/namespace" key. None is success. A credential helper is named in a
-// warning and not run. -errno logged: a file that is there and is unusable.
-int creds_find(const char *host, const char *repo, const struct net_opts *net,
-	struct creds *ret) must_check;
 // Overwrites what it frees.
 void creds_fini(struct creds *c);
 // The same for a string; NULL is allowed.
@@ -29,12 +26,28 @@ static inline void secret_free_p(char **s)
 	secret_free(*s);
 	*s = NULL;
 }
-
-// The creds for host/repo in the text of one file: 1 found, 0 none (*ret_helper: the helper that
-// would have them, or NULL, caller frees), -EBADMSG silent. `text` may be anything.
-int creds_parse(const char *text, size_t n, const char *host, const char *repo, struct creds *ret,
-	char **ret_helper) must_check;
 // "Basic " and base64 of user:password (RFC 7617). secret_free it.
 char *creds_basic(const struct creds *c) must_check;
+
+// ---- one file's text, which may be anything ----
+
+// The creds for host/repo: 1 found; 0 none here, and *ret_helper is the credential helper that is
+// to be asked, or NULL (caller frees). A helper of credHelpers wins over the file's own entries,
+// these win over credsStore; of entries the longest "host/namespace" (containers-auth.json(5)).
+// `legacy`: a .dockercfg. -EBADMSG silent.
+int creds_parse(const char *text, size_t n, bool legacy, const char *host, const char *repo,
+	struct creds *ret, char **ret_helper) must_check;
+// The helper that new credentials for host belong into, or NULL. -EBADMSG silent.
+int creds_helper(const char *text, size_t n, const char *host, char **ret) must_check;
+// Does an entry's key mean just this registry ("" as ns), by whatever spelling, or just this namespace?
+bool creds_key_is(const char *key, const char *host, const char *ns) must_check;
+// The text with host's (host/ns's) entries changed and all else kept: auth = base64, "" = an empty
+// entry (a helper has the rest), NULL = none. Where no entry was, one is added. 1: there was one;
+// 0: none; -EBADMSG silent. On any result *ret is to be overwritten.
+int creds_edit(const char *text, size_t n, const char *host, const char *ns, const char *auth,
+	struct buf *ret) must_check;
+// Calls each() with the keys of all entries and of all credHelpers until it returns other than 0.
+int creds_keys(
+	const char *text, size_t n, int (*each)(void *arg, const char *key), void *arg) must_check;
 
 #endif

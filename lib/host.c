@@ -319,13 +319,13 @@ static char *store_key(const struct ref *ref, const char *name)
 	struct digest d;
 	char hex[65];
 
-	if (ref->transport != REF_OCI)
+	if (ref->transport == REF_DOCKER)
 		return xstrdup(name);
 	dir = realpath(ref->dir, NULL);
 	full = xasprintf("%s\n%s\n%s", dir ? dir : ref->dir, ref->tag ? ref->tag : "",
 		ref->digest ? ref->digest : "");
 	d = sha256_of(full, strlen(full));
-	return xasprintf("oci/%s", digest_hex(&d, hex));
+	return xasprintf("%s/%s", ref_transport_name(ref->transport), digest_hex(&d, hex));
 }
 
 static struct host_image *host_new(void)

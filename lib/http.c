@@ -101,6 +101,21 @@ static void global_init(void)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+// Whom this registry's certificate may come from, and what shows it who we are: the command line's, then
+// the configuration's, then certs.d's.
+static int trust_load(const char *host, const struct net_opts *net, struct ca *ret)
+{
+	int r = ca_load(net->cacert, net->in_memory, ret);
+
+	if (r == 0 && net->ca)
+		r = ca_add(net->ca, ret);
+	if (r == 0 && net->cert) {
+		ret->cert = xstrdup(net->cert);
+		ret->key = xstrdup(net->key ? net->key : net->cert);
+	}
+	return r < 0 ? r : ca_add_host(host, !net->cacert, ret);
+}
+
 int http_new(const char *host, const struct net_opts *net, struct http **ret)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -115,8 +130,7 @@ int http_new(const char *host, const struct net_opts *net, struct http **ret)
 	for (size_t i = 0; i < ARRAY_LEN(h->share_locks); i++)
 		pthread_mutex_init(&h->share_locks[i], NULL);
 	h->share = curl_share_init();
-	int r = h->share ? ca_load(net->cacert, net->in_memory, &h->ca)
-			 : warn_errno(-ENOMEM, "libcurl");
+	int r = h->share ? trust_load(host, net, &h->ca) : warn_errno(-ENOMEM, "libcurl");
 
 	if (r < 0) {
 		http_free(h);
@@ -411,7 +425,8 @@ static bool speaks_plain(struct http *h, const char *base)
 int http_base(struct http *h, const char **ret)
 {
 	pthread_mutex_lock(&h->base_lock);
-	if (!h->base && (h->net->plain_http || (h->loopback && !h->net->cacert))) {
+	if (!h->base &&
+		(h->net->plain_http || h->net->may_be_plain || (h->loopback && !h->net->cacert))) {
 		h->base = xasprintf("http://%s", h->host);
 		h->plain = true;
 		if (!h->net->plain_http && !speaks_plain(h, h->base)) {

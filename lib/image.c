@@ -479,7 +479,8 @@ static int open_original(struct image *img, struct entry *e, struct found *f)
 	if (r)
 		return r;
 	if (media_type_is_index(img->man.media_type))
-		return warn_errno(-EBADMSG, "%s: an index inside an index is not supported yet",
+		return warn_errno(-EBADMSG,
+			"%s: an index inside an index inside an index, or under another name",
 			img->repo->name);
 	r = read_manifest(img);
 	if (r)
@@ -505,11 +506,49 @@ static int leave_accel(const struct image *img)
 	return 0;
 }
 
+// e is an index that an index lists (image-spec allows it; one is enough for anybody): it becomes that
+// one's entry for the platform.
+static int enter_nested(
+	struct image *img, const struct platform *want, struct entry *e, yyjson_doc **ret_doc)
+{
+	cleanup_json yyjson_doc *doc = NULL;
+	struct manifest m = { 0 };
+	struct entry next = { 0 };
+	int r = get_described(img->repo, e, steal(&e->copy), &m);
+
+	if (!r)
+		r = json_parse(m.bytes, m.len, img->repo->name, &doc);
+	if (!r)
+		r = find_entry(img, json_root(doc), want, &next);
+	if (!r && !*next.digest)
+		r = no_platform(img, json_root(doc), want);
+	manifest_fini(&m);
+	*e = next;
+	*ret_doc = r ? NULL : steal(&doc);
+	return r;
+}
+
+// The accelerated form of e, which either index may list.
+static int get_accel(struct image *img, yyjson_doc *doc, yyjson_doc *inner, const struct entry *e,
+	struct found *ret)
+{
+	struct entry ours = { 0 };
+	int r = find_accel(img, json_root(doc), e->digest, &ours);
+
+	if (!r && !*ours.digest && inner)
+		r = find_accel(img, json_root(inner), e->digest, &ours);
+	if (!r && *ours.digest)
+		r = accel_get(img, &ours, ret);
+	free(ours.copy);
+	return r;
+}
+
 // An index: chooses the original and, when wanted, its accelerated form.
 static int open_index(struct image *img, const struct platform *want, enum image_want accel)
 {
 	cleanup_json yyjson_doc *doc = NULL;
-	struct entry e = { 0 }, ours = { 0 };
+	cleanup_json yyjson_doc *inner = NULL;
+	struct entry e = { 0 };
 	struct found f = { 0 };
 	int r = json_parse(img->top.bytes, img->top.len, img->repo->name, &doc);
 
@@ -517,12 +556,14 @@ static int open_index(struct image *img, const struct platform *want, enum image
 		r = find_entry(img, json_root(doc), want, &e);
 	if (!r && !*e.digest)
 		r = no_platform(img, json_root(doc), want);
-	if (r)
+	if (!r && media_type_is_index(e.media_type))
+		r = enter_nested(img, want, &e, &inner);
+	if (r) {
+		free(e.copy);
 		return r;
+	}
 	if (accel != IMAGE_ORIGINAL) {
-		r = find_accel(img, json_root(doc), e.digest, &ours);
-		if (!r && *ours.digest)
-			r = accel_get(img, &ours, &f);
+		r = get_accel(img, doc, inner, &e, &f);
 		r = r && accel == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	img->platform = e.platform;
@@ -533,7 +574,6 @@ static int open_index(struct image *img, const struct platform *want, enum image
 		r = r && accel == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	free(e.copy);
-	free(ours.copy);
 	found_fini(&f);
 	return r;
 }

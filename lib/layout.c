@@ -1,4 +1,5 @@
-// layout.c - an OCI image layout directory (image-spec image-layout.md) as a repository
+// layout.c - an OCI image layout (image-spec image-layout.md) as a repository: a directory, or to
+// read one, its tar archive
 //
 // File names are made of digests that we parsed, never of text from JSON. A blob is written
 // beside its place and renamed when its digest has been proven; index.json is replaced as a
@@ -8,23 +9,22 @@
 // Threads: nothing in a struct layout changes after layout_open. Blocker: flock in put_manifest.
 // SPDX-License-Identifier: Apache-2.0
 #include "layout.h"
+#include "blobfile.h"
 #include "json.h"
 #include "log.h"
+#include "tarcat.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <stdatomic.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #define REF_NAME "org.opencontainers.image.ref.name"
 #define OCI_INDEX "application/vnd.oci.image.index.v1+json"
-#define COPY_SIZE (256u << 10)
 
 struct layout {
-	struct repo repo; // first: ops get a struct repo *
-	int dir;
+	struct repo repo;   // first: ops get a struct repo *
+	int dir;	    // or, with tar, the archive
+	struct tarcat *tar; // or NULL
 };
 
 static const char layout_file[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -42,9 +42,13 @@ static const char *blob_path(const struct digest *d, char out[static BLOB_PATH_L
 
 static int blob_error(const struct layout *l, const struct digest *d, int e, const char *what)
 {
-	char str[DIGEST_STR_LEN];
+	return blobfile_error(l->repo.name, d, e, what);
+}
 
-	return warn_errno(e, "%s: blob %s: %s", l->repo.name, digest_str(d, str), what);
+static int read_small(const struct layout *l, const char *path, size_t max, char **ret, size_t *n)
+{
+	return l->tar ? tarcat_read(l->tar, path, max, ret, n)
+		      : read_file_at(l->dir, path, max, ret, n);
 }
 
 // ---- index.json ----
@@ -76,7 +80,7 @@ static int read_index(const struct layout *l, yyjson_doc **ret, yyjson_val **ret
 	cleanup_json yyjson_doc *doc = NULL;
 	cleanup_free char *text = NULL;
 	size_t n;
-	int r = read_file_at(l->dir, "index.json", LAYOUT_INDEX_MAX, &text, &n);
+	int r = read_small(l, "index.json", LAYOUT_INDEX_MAX, &text, &n);
 
 	if (r < 0)
 		return warn_errno(r, "%s", what);
@@ -156,8 +160,7 @@ static int load_manifest(struct layout *l, const struct entry *e, bool sized, st
 	cleanup_free char *what = NULL;
 	char path[BLOB_PATH_LEN], str[DIGEST_STR_LEN];
 	struct manifest m = { 0 };
-	int r = read_file_at(
-		l->dir, blob_path(&e->desc.digest, path), MANIFEST_MAX, &m.bytes, &m.len);
+	int r = read_small(l, blob_path(&e->desc.digest, path), MANIFEST_MAX, &m.bytes, &m.len);
 
 	if (r == -ENOENT)
 		return r;
@@ -205,7 +208,7 @@ static int layout_get_manifest(struct repo *repo, const char *ref, struct manife
 }
 
 // A regular file of the right size, or -errno silent: -ENOENT none, -EBADMSG another size.
-static int open_blob_file(const struct layout *l, const struct desc *d, int *ret_fd)
+static int open_blob_file(const struct layout *l, const struct desc *d, struct blobfile *ret)
 {
 	char path[BLOB_PATH_LEN];
 	struct stat st;
@@ -216,13 +219,33 @@ static int open_blob_file(const struct layout *l, const struct desc *d, int *ret
 		return -errno;
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != d->size)
 		return -EBADMSG;
-	*ret_fd = steal_fd(&fd);
+	*ret = (struct blobfile){ steal_fd(&fd), 0, d->size };
 	return 0;
 }
 
-static int open_blob_loud(const struct layout *l, const struct desc *d, int *ret_fd)
+// The same in the archive; what tarcat refuses is logged.
+static int open_blob_entry(const struct layout *l, const struct desc *d, struct blobfile *ret)
 {
-	int r = open_blob_file(l, d, ret_fd);
+	char path[BLOB_PATH_LEN];
+	uint64_t off, size;
+	int r = tarcat_find(l->tar, blob_path(&d->digest, path), false, &off, &size);
+
+	if (r == 0 && size != d->size)
+		r = -EBADMSG;
+	if (r < 0)
+		return r;
+	*ret = (struct blobfile){ fcntl(l->dir, F_DUPFD_CLOEXEC, 3), off, size };
+	return ret->fd < 0 ? -errno : 0;
+}
+
+static int open_blob(const struct layout *l, const struct desc *d, struct blobfile *ret)
+{
+	return l->tar ? open_blob_entry(l, d, ret) : open_blob_file(l, d, ret);
+}
+
+static int open_blob_loud(const struct layout *l, const struct desc *d, struct blobfile *ret)
+{
+	int r = open_blob(l, d, ret);
 
 	return r < 0 ? blob_error(l, &d->digest, r,
 			       r == -EBADMSG ? "its file has another size than the manifest says"
@@ -230,91 +253,32 @@ static int open_blob_loud(const struct layout *l, const struct desc *d, int *ret
 		     : 0;
 }
 
-struct file_stream {
-	struct stream s;
-	const struct layout *l;
-	struct desc desc;
-	int fd;
-	uint64_t off;
-	bool check; // from offset 0: sha counts
-	struct sha256 sha;
-};
-
-static ssize_t file_read(struct stream *s, void *buf, size_t n)
-{
-	struct file_stream *f = (struct file_stream *)s;
-
-	n = (size_t)MIN((uint64_t)n, f->desc.size - f->off);
-	if (n > 0) {
-		int r = pread_full(f->fd, buf, n, f->off);
-
-		if (r < 0)
-			return blob_error(f->l, &f->desc.digest, r, "read");
-		f->off += n;
-		if (f->check)
-			sha256_update(&f->sha, buf, n);
-		return (ssize_t)n;
-	}
-	struct sha256 sha = f->sha;
-	struct digest d = sha256_final(&sha);
-
-	if (!f->check || digest_equal(&d, &f->desc.digest))
-		return 0;
-	return blob_error(f->l, &f->desc.digest, -EBADMSG, "its file has another content");
-}
-
-static void file_close(struct stream *s)
-{
-	struct file_stream *f = (struct file_stream *)s;
-
-	close(f->fd);
-	free(f);
-}
-
 static int layout_open_blob(
 	struct repo *repo, const struct desc *d, uint64_t off, struct stream **ret)
 {
-	static const struct stream_ops ops = { .read = file_read, .close = file_close };
-	struct layout *l = (struct layout *)repo;
-	int fd;
-	int r = off > d->size
-		? blob_error(l, &d->digest, -EINVAL, "there is nothing behind its end")
-		: open_blob_loud(l, d, &fd);
+	struct blobfile b;
+	int r = open_blob_loud((struct layout *)repo, d, &b);
 
-	if (r < 0)
-		return r;
-	struct file_stream *f = xcalloc(1, sizeof *f);
-
-	*f = (struct file_stream){
-		.s.ops = &ops, .l = l, .desc = *d, .fd = fd, .off = off, .check = off == 0
-	};
-	sha256_init(&f->sha);
-	*ret = &f->s;
-	return 0;
+	return r < 0 ? r : blobfile_stream(repo->name, &b, d, off, ret);
 }
 
 static int layout_read_range(
 	struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
 {
-	struct layout *l = (struct layout *)repo;
-	cleanup_fd int fd = -1;
+	struct blobfile b;
+	int r = open_blob_loud((struct layout *)repo, d, &b);
 
-	if (off > d->size || n > d->size - off)
-		return blob_error(l, &d->digest, -EINVAL, "it has not so many bytes");
-	int r = open_blob_loud(l, d, &fd);
-
-	if (r < 0)
-		return r;
-	r = pread_full(fd, buf, n, off);
-	return r < 0 ? blob_error(l, &d->digest, r, "read") : 0;
+	return r < 0 ? r : blobfile_range(repo->name, &b, d, off, buf, n);
 }
 
 // A file of the wrong size is not the blob: put_blob then replaces it.
 static int layout_has_blob(struct repo *repo, const struct desc *d)
 {
-	cleanup_fd int fd = -1;
-	int r = open_blob_file((struct layout *)repo, d, &fd);
+	struct blobfile b = { .fd = -1 };
+	int r = open_blob((struct layout *)repo, d, &b);
 
+	if (b.fd >= 0)
+		close(b.fd);
 	if (r == -ENOENT || r == -EBADMSG)
 		return 0;
 	return r < 0 ? blob_error((struct layout *)repo, &d->digest, r, "open") : 1;
@@ -322,73 +286,16 @@ static int layout_has_blob(struct repo *repo, const struct desc *d)
 
 // ---- writing ----
 
-// Up to size bytes of `from` into `to` (NULL: they are there already), and their digest.
-static int copy_and_hash(int from, int to, uint64_t size, struct digest *ret)
-{
-	cleanup_free uint8_t *buf = xmalloc(COPY_SIZE);
-	struct sha256 sha;
-
-	sha256_init(&sha);
-	for (uint64_t off = 0; off < size;) {
-		size_t n = (size_t)MIN(size - off, (uint64_t)COPY_SIZE);
-		int r = pread_full(from, buf, n, off);
-
-		if (r == 0 && to >= 0)
-			r = pwrite_full(to, buf, n, off);
-		if (r < 0)
-			return r;
-		sha256_update(&sha, buf, n);
-		off += n;
-	}
-	*ret = sha256_final(&sha);
-	return 0;
-}
-
-static uint64_t size_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) == 0 ? (uint64_t)st.st_size : UINT64_MAX;
-}
-
-// A clone shares the source's extents (btrfs, xfs): no byte is written. It is the clone that is
-// checked, the source may change.
-static int fill_blob(const struct layout *l, const struct desc *d, int from, int to)
-{
-	struct digest got;
-	bool cloned = size_of(from) == d->size && ioctl(to, FICLONE, from) == 0;
-	int r = cloned ? copy_and_hash(to, -1, d->size, &got)
-		       : copy_and_hash(from, to, d->size, &got);
-
-	if (r < 0)
-		return blob_error(l, &d->digest, r, "copy");
-	if (!digest_equal(&got, &d->digest))
-		return blob_error(
-			l, &d->digest, -EBADMSG, "what is to be stored has another digest");
-	return fsync(to) < 0 ? blob_error(l, &d->digest, -errno, "fsync") : 0;
-}
-
 static int layout_put_blob(struct repo *repo, const struct desc *d, int fd, const char *mount_from)
 {
-	static _Atomic unsigned serial;
 	struct layout *l = (struct layout *)repo;
-	char tmp[BLOB_PATH_LEN], path[BLOB_PATH_LEN];
+	char path[BLOB_PATH_LEN];
 	int r = layout_has_blob(repo, d);
 
 	(void)mount_from;
 	if (r != 0 || fd < 0)
 		return r;
-	snprintf(tmp, sizeof tmp, "blobs/sha256/.tmp-%d-%u", (int)getpid(), serial++);
-	cleanup_fd int to = openat(l->dir, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-
-	if (to < 0)
-		return blob_error(l, &d->digest, -errno, "create");
-	r = fill_blob(l, d, fd, to);
-	if (r == 0 && renameat(l->dir, tmp, l->dir, blob_path(&d->digest, path)) < 0)
-		r = blob_error(l, &d->digest, -errno, "rename");
-	if (r < 0)
-		unlinkat(l->dir, tmp, 0);
-	return r;
+	return blobfile_write(repo->name, l->dir, blob_path(&d->digest, path), d, fd);
 }
 
 static void put_entry(struct buf *b, const char *tag, const char *media_type, const struct desc *d)
@@ -490,6 +397,7 @@ static void layout_close(struct repo *repo)
 {
 	struct layout *l = (struct layout *)repo;
 
+	tarcat_free(l->tar);
 	close(l->dir);
 	free(l->repo.name);
 	free(l);
@@ -527,16 +435,20 @@ int layout_init(const char *dir)
 	return init_in(dir, fd);
 }
 
-static int check_layout(const char *dir, int fd)
+static int check_layout(const struct layout *l)
 {
 	cleanup_json yyjson_doc *doc = NULL;
 	cleanup_free char *text = NULL;
 	size_t n;
-	int r = read_file_at(fd, "oci-layout", 4096, &text, &n);
+	int r = read_small(l, "oci-layout", 4096, &text, &n);
 
+	if (r == -ENOENT && l->tar)
+		return warn_errno(-EBADMSG,
+			"%s: there is no oci-layout in it (what 'docker save' writes is read as docker-archive:)",
+			l->repo.name);
 	if (r < 0)
-		return warn_errno(r, "%s is no OCI layout: oci-layout", log_quote(dir));
-	cleanup_free char *what = xasprintf("%s/oci-layout", dir);
+		return warn_errno(r, "%s is no OCI layout: oci-layout", l->repo.name);
+	cleanup_free char *what = xasprintf("%s: oci-layout", l->repo.name);
 
 	r = json_parse(text, n, what, &doc);
 	if (r < 0)
@@ -549,32 +461,51 @@ static int check_layout(const char *dir, int fd)
 	return 0;
 }
 
+static const struct repo_ops layout_ops = {
+	.get_manifest = layout_get_manifest,
+	.open_blob = layout_open_blob,
+	.read_range = layout_read_range,
+	.has_blob = layout_has_blob,
+	.put_blob = layout_put_blob,
+	.put_manifest = layout_put_manifest,
+	.close = layout_close,
+};
+
+// Takes fd over in any case.
+static int open_on(const struct ref *ref, int fd, bool archive, struct repo **ret)
+{
+	struct layout *l = xcalloc(1, sizeof *l);
+
+	l->repo = (struct repo){ .ops = &layout_ops, .name = ref_name(ref) };
+	l->dir = fd;
+	int r = archive ? tarcat_open(fd, l->repo.name, &l->tar) : 0;
+
+	if (r == 0)
+		r = check_layout(l);
+	if (r < 0)
+		layout_close(&l->repo);
+	else
+		*ret = &l->repo;
+	return r;
+}
+
 int layout_open(const struct ref *ref, bool write, struct repo **ret)
 {
-	static const struct repo_ops ops = {
-		.get_manifest = layout_get_manifest,
-		.open_blob = layout_open_blob,
-		.read_range = layout_read_range,
-		.has_blob = layout_has_blob,
-		.put_blob = layout_put_blob,
-		.put_manifest = layout_put_manifest,
-		.close = layout_close,
-	};
 	int r = write ? layout_init(ref->dir) : 0;
 
 	if (r < 0)
 		return r;
-	cleanup_fd int fd = open(ref->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(ref->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
 		return warn_errno(-errno, "OCI layout %s", log_quote(ref->dir));
-	r = check_layout(ref->dir, fd);
-	if (r < 0)
-		return r;
-	struct layout *l = xcalloc(1, sizeof *l);
+	return open_on(ref, fd, false, ret);
+}
 
-	l->repo = (struct repo){ .ops = &ops, .name = ref_name(ref) };
-	l->dir = steal_fd(&fd);
-	*ret = &l->repo;
-	return 0;
+int layout_open_archive(const struct ref *ref, struct repo **ret)
+{
+	cleanup_free char *name = ref_name(ref);
+	int fd = blobfile_open_archive(ref->dir, name);
+
+	return fd < 0 ? fd : open_on(ref, fd, true, ret);
 }

@@ -307,7 +307,22 @@ static int parse_docker(const char *whole, const char *s, struct ref *out)
 	return 0;
 }
 
-// ---- oci: ----
+// ---- directories and archives ----
+
+static int take_path(const char *whole, const char *path, struct ref *out)
+{
+	bool pipe = out->transport == REF_DOCKER_ARCHIVE || out->transport == REF_TAR;
+
+	if (!*path)
+		return bad(whole, "there is no path after the transport's name");
+	if (strlen(path) > REF_DIR_MAX)
+		return bad(whole, "the path is longer than 4095 bytes");
+	if (strcmp(path, "-") == 0 && !pipe)
+		return bad(whole, "only docker-archive:- and tar:- read standard input");
+	// what one process reads must not look like a file that another could open
+	out->dir = pipe && strcmp(path, "/dev/stdin") == 0 ? xstrdup("-") : xstrdup(path);
+	return 0;
+}
 
 // A ref name may itself contain '@' and ':', so only a whole digest at the end is one.
 static int parse_oci(const char *whole, const char *s, struct ref *out)
@@ -328,37 +343,98 @@ static int parse_oci(const char *whole, const char *s, struct ref *out)
 		*colon = 0;
 		if (!ref_is_oci_name(colon + 1))
 			return bad(whole,
-				"after 'oci:DIR:' stands a name of letters and digits, "
+				"after the path's ':' stands a name of letters and digits, "
 				"joined by one of \"-._:@+/\"");
 		out->tag = xstrdup(colon + 1);
 	}
-	if (!*text)
-		return bad(whole, "there is no directory after 'oci:'");
-	if (strlen(text) > REF_DIR_MAX)
-		return bad(whole, "the directory's path is longer than 4095 bytes");
-	out->dir = xstrdup(text);
-	return 0;
+	return take_path(whole, text, out);
+}
+
+// FILE[:IMAGE[:TAG]] or FILE:@N, the N-th image, as containers-transports(5) has it.
+static int parse_docker_archive(const char *whole, const char *s, struct ref *out)
+{
+	size_t n = strcspn(s, ":");
+	cleanup_free char *path = xstrndup(s, n);
+	const char *name = s[n] ? s + n + 1 : NULL;
+	struct ref image = { .transport = REF_DOCKER };
+
+	if (name && *name == '@') {
+		size_t digits = strspn(name + 1, "0123456789");
+
+		if (digits == 0 || digits > 4 || name[1 + digits])
+			return bad(whole, "after ':@' stands the number of an image, from 0 on");
+		out->tag = xstrdup(name);
+	} else if (name) {
+		int r = parse_docker(whole, name, &image);
+
+		if (r == 0 && image.digest)
+			r = bad(whole, "an image in a docker-archive has a name, no digest");
+		if (r == 0)
+			out->tag = ref_str(&image);
+		ref_fini(&image);
+		if (r < 0)
+			return r;
+	}
+	return take_path(whole, path, out);
+}
+
+static int parse_docker_scheme(const char *whole, const char *s, struct ref *out)
+{
+	return parse_docker(whole, starts_with(s, "//") ? s + 2 : whole, out);
 }
 
 // ---- all ----
 
+static const struct transport {
+	const char *name;
+	enum ref_transport transport;
+	int (*parse)(const char *whole, const char *s, struct ref *out);
+} transports[] = {
+	{ "docker", REF_DOCKER, parse_docker_scheme },
+	{ "oci", REF_OCI, parse_oci },
+	{ "oci-archive", REF_OCI_ARCHIVE, parse_oci },
+	{ "docker-archive", REF_DOCKER_ARCHIVE, parse_docker_archive },
+	{ "dir", REF_DIR, take_path },
+	{ "tar", REF_TAR, take_path },
+	{ "rootfs", REF_ROOTFS, take_path },
+};
+
+const char *ref_transport_name(enum ref_transport t)
+{
+	for (size_t i = 0; i < ARRAY_LEN(transports); i++)
+		if (transports[i].transport == t)
+			return transports[i].name;
+	return "";
+}
+
+static const struct transport *transport_of(const char *s)
+{
+	size_t n = strcspn(s, ":");
+
+	for (size_t i = 0; s[n] && i < ARRAY_LEN(transports); i++)
+		if (strlen(transports[i].name) == n && strncmp(s, transports[i].name, n) == 0)
+			return &transports[i];
+	return NULL;
+}
+
+// What others know and we do not: else "docker-daemon:x" would be a host.
 static int refuse_transport(const char *s)
 {
-	static const char *const others[] = {
-		"oci-archive",
-		"docker-archive",
-		"dir",
-		"containers-storage",
-		"docker-daemon",
+	static const struct {
+		const char *name, *instead;
+	} others[] = {
+		{ "containers-storage", "podman save IMAGE | fcpull ... docker-archive:-" },
+		{ "docker-daemon", "docker save IMAGE | fcpull ... docker-archive:-" },
+		{ "sif", "docker://, oci: or an archive" },
+		{ "ostree", "docker://, oci: or an archive" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-		size_t n = strlen(others[i]);
+		size_t n = strlen(others[i].name);
 
-		if (strncmp(s, others[i], n) == 0 && s[n] == ':') {
-			warn("image reference %s: transport '%s:' is not supported yet: "
-			     "use docker:// or oci:DIR",
-				log_quote(s), others[i]);
+		if (strncmp(s, others[i].name, n) == 0 && s[n] == ':') {
+			warn("image reference %s: transport '%s:' is not supported; use %s",
+				log_quote(s), others[i].name, others[i].instead);
 			return -EINVAL;
 		}
 	}
@@ -367,20 +443,15 @@ static int refuse_transport(const char *s)
 
 int ref_parse(const char *s, struct ref *ret)
 {
-	struct ref out = { .transport = REF_DOCKER };
+	const struct transport *t = transport_of(s);
+	struct ref out = { .transport = t ? t->transport : REF_DOCKER };
 	int r = refuse_transport(s);
 
 	if (r < 0)
 		return r;
 	if (!*s)
 		return bad(s, "it is empty");
-	if (starts_with(s, "oci:")) {
-		out.transport = REF_OCI;
-		r = parse_oci(s, s + strlen("oci:"), &out);
-	} else {
-		r = parse_docker(
-			s, starts_with(s, "docker://") ? s + strlen("docker://") : s, &out);
-	}
+	r = t ? t->parse(s, s + strlen(t->name) + 1, &out) : parse_docker(s, s, &out);
 	if (r < 0) {
 		ref_fini(&out);
 		return r;
@@ -401,8 +472,9 @@ void ref_fini(struct ref *r)
 
 char *ref_name(const struct ref *r)
 {
-	return r->transport == REF_OCI ? xasprintf("oci:%s", r->dir)
-				       : xasprintf("%s/%s", r->host, r->repo);
+	return r->transport == REF_DOCKER
+		? xasprintf("%s/%s", r->host, r->repo)
+		: xasprintf("%s:%s", ref_transport_name(r->transport), r->dir);
 }
 
 char *ref_str(const struct ref *r)

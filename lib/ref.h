@@ -9,16 +9,27 @@
 #define REF_TAG_MAX 128
 #define REF_DIR_MAX 4095
 
-enum ref_transport { REF_DOCKER, REF_OCI };
+enum ref_transport {
+	REF_DOCKER,
+	REF_OCI,
+	REF_OCI_ARCHIVE,
+	REF_DOCKER_ARCHIVE,
+	REF_DIR,
+	REF_TAR,
+	REF_ROOTFS,
+};
 
-// docker://[HOST[:PORT]/]PATH[:TAG][@DIGEST] (the scheme may be left out), oci:DIR[:NAME][@DIGEST].
-// Strings are owned; ref_fini frees. A field that is not there is NULL.
+// docker://[HOST[:PORT]/]PATH[:TAG][@DIGEST] (the scheme may be left out), oci:DIR[:NAME][@DIGEST],
+// oci-archive:FILE[:NAME][@DIGEST], docker-archive:FILE[:IMAGE[:TAG]|:@N], dir:DIR, tar:FILE,
+// rootfs:DIR. Of the others only docker-archive and tar take "-", standard input. Strings are owned;
+// ref_fini frees. A field that is not there is NULL.
 struct ref {
 	enum ref_transport transport;
 	char *host; // docker: "docker.io", "localhost:5000", "[::1]:5000"
 	char *repo; // docker: "library/alpine"
-	char *dir;  // oci: the layout's directory
-	char *tag;  // docker: "latest" when neither tag nor digest was given; oci: ref name or NULL
+	char *dir;  // all others: the directory or file
+	char *tag; // docker: "latest" when neither tag nor digest was given; oci, oci-archive: ref name
+		// or NULL; docker-archive: "docker.io/library/alpine:3", "@0" or NULL
 	char *digest; // "sha256:..." or NULL
 };
 // -EINVAL after saying what is wrong with which text (and, where it is plain, what was meant).
@@ -26,6 +37,8 @@ int ref_parse(const char *s, struct ref *ret) must_check;
 void ref_fini(struct ref *r);
 // The full form, e.g. "docker.io/library/alpine:3@sha256:..." or "oci:dir:tag". Caller frees.
 char *ref_str(const struct ref *r) must_check;
+// "oci", "docker-archive"; "docker" for a registry.
+const char *ref_transport_name(enum ref_transport t) must_check;
 // The same without tag and digest: "docker.io/library/alpine", "oci:dir".
 char *ref_name(const struct ref *r) must_check;
 

@@ -27,7 +27,10 @@ char *registry_url(struct registry *r, const char *fmt, ...)
 	if (vasprintf(&rest, fmt, ap) < 0)
 		rest = NULL;
 	va_end(ap);
-	return rest ? xasprintf("%s/v2/%s/%s", base, r->path, rest) : NULL;
+	if (!rest)
+		return NULL;
+	return xasprintf("%s/v2/%s/%s%s%s", base, r->path, rest,
+		r->ns ? (strchr(rest, '?') ? "&ns=" : "?ns=") : "", r->ns ? r->ns : "");
 }
 
 // One round: the request with what is known of auth.
@@ -238,9 +241,41 @@ int registry_open(const struct ref *ref, const struct net_opts *net, bool write,
 	r->http = h;
 	r->auth = auth_new(h, ref->host, ref->repo, net);
 	r->path = xstrdup(ref->repo);
+	r->ns = net->ns;
 	r->scope = xasprintf("repository:%s:%s", ref->repo, write ? "pull,push" : "pull");
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_mutex_init(&r->whole_lock, NULL);
 	*ret = &r->repo;
 	return 0;
+}
+
+int registry_try_creds(const char *host, const struct net_opts *net, bool *ret_asked)
+{
+	struct ref ref = { .host = (char *)(uintptr_t)host, .repo = (char *)(uintptr_t) "" };
+	struct repo *repo;
+	struct buf cleanup_buf body = { 0 };
+	cleanup_xfer struct http_xfer *x = NULL;
+	cleanup_secret char *auth = NULL;
+	const char *base;
+	int e = registry_open(&ref, net, false, &repo);
+
+	if (e < 0)
+		return e;
+	struct registry *r = (struct registry *)repo;
+
+	e = http_base(r->http, &base);
+	cleanup_free char *url = e < 0 ? NULL : xasprintf("%s/v2/", base);
+	struct http_req q = { .method = "GET", .url = url };
+
+	// No scope: whether these credentials are somebody's, not what they may do.
+	if (e == 0)
+		e = registry_send(r, &q, "", ERROR_BODY_MAX, &body, &x);
+	if (e == 0 && http_status(x) != 200)
+		e = registry_fail(&q, x, &body);
+	if (e == 0)
+		e = auth_get(r->auth, "", &auth);
+	*ret_asked = auth;
+	http_close(steal(&x));
+	repo_close(repo);
+	return e;
 }

@@ -1,4 +1,5 @@
-// registry.h - a repository of a registry: private to registry.c, blob.c and push.c
+// registry.h - a repository of a registry: private to registry.c, blob.c and push.c, but for
+// registry_try_creds()
 // SPDX-License-Identifier: Apache-2.0
 #ifndef REGISTRY_H
 #define REGISTRY_H
@@ -28,6 +29,7 @@ struct registry {
 	struct http *http;
 	struct auth *auth;
 	char *path;	      // "library/alpine"
+	const char *ns;	      // or NULL: the registry that this one stands for (net_opts)
 	char *scope;	      // "repository:library/alpine:pull"
 	pthread_mutex_t lock; // guards urls and tick
 	struct cached_url urls[CACHED_URLS];
@@ -50,6 +52,10 @@ int registry_fail(const struct http_req *q, struct http_xfer *x, const struct bu
 int registry_errno(unsigned status) must_check;
 // Docker-Content-Digest, when there is one, must be d. -EBADMSG logged.
 int registry_check_digest(const struct http_xfer *x, const struct digest *d) must_check;
+
+// Whether the registry takes net->creds: asks /v2/ with them. *ret_asked: it wanted any at all. -EACCES
+// and all others logged.
+int registry_try_creds(const char *host, const struct net_opts *net, bool *ret_asked) must_check;
 
 // blob.c
 int registry_open_blob(

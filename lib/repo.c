@@ -5,6 +5,7 @@
 #include <strings.h>
 #include "json.h"
 #include "log.h"
+#include "mirrored.h"
 
 // ---- manifests ----
 
@@ -121,11 +122,41 @@ void manifest_fini(struct manifest *m)
 
 // ---- repositories ----
 
+// One place, or several.
+static int open_registry(
+	const struct ref *ref, const struct net_opts *net, bool write, struct repo **ret)
+{
+	struct mirrors m;
+	int r = mirrors_find(ref, write, &m);
+
+	if (r < 0)
+		return r;
+	if (m.n > 1 || m.v[0].ns || m.v[0].ca || m.v[0].cert || m.v[0].may_be_plain ||
+		strcmp(m.v[0].host, ref->host) != 0 || strcmp(m.v[0].repo, ref->repo) != 0)
+		return mirrored_open(ref, net, write, &m, ret);
+	mirrors_fini(&m);
+	return registry_open(ref, net, write, ret);
+}
+
 int repo_open(const struct ref *ref, const struct net_opts *net, bool write, struct repo **ret)
 {
-	if (ref->transport == REF_OCI)
-		return layout_open(ref, write, ret);
-	return registry_open(ref, net, write, ret);
+	cleanup_free char *name = NULL;
+
+	switch (ref->transport) {
+	case REF_DOCKER: return open_registry(ref, net, write, ret);
+	case REF_OCI: return layout_open(ref, write, ret);
+	case REF_OCI_ARCHIVE:
+		return write ? archivew_open(ref, ret) : layout_open_archive(ref, ret);
+	case REF_DIR: return dirrepo_open(ref, write, ret);
+	default: break;
+	}
+	name = ref_name(ref);
+	if (write)
+		return warn_errno(-EINVAL,
+			"%s: it can only be read; write to a registry, oci:, oci-archive: or dir:",
+			name);
+	return ref->transport == REF_DOCKER_ARCHIVE ? dockerar_open(ref, ret)
+						    : rawimage_open(ref, ret);
 }
 
 void repo_close(struct repo *r)
@@ -134,7 +165,7 @@ void repo_close(struct repo *r)
 		r->ops->close(r);
 }
 
-int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret)
+static int read_once(struct repo *r, const struct desc *d, size_t max, char **ret)
 {
 	char str[DIGEST_STR_LEN], more;
 	cleanup_stream struct stream *s = NULL;
@@ -160,4 +191,11 @@ int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret)
 	p[d->size] = 0;
 	*ret = steal(&p);
 	return 0;
+}
+
+int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret)
+{
+	int e = read_once(r, d, max, ret);
+
+	return e == -EBADMSG && r->several ? read_once(r, d, max, ret) : e;
 }

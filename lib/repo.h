@@ -1,6 +1,7 @@
 // repo.h - one repository, wherever it lives: the seam between images and the ways to reach them
 //
-// registry.c (distribution-spec 1.1) and layout.c (image-spec's image layout) implement it. Every
+// registry.c (distribution-spec 1.1), layout.c (image-spec's image layout and its archive) and the
+// other constructors at the end implement it. Every
 // function may be called from several threads at once on one repo. Everything that comes back has
 // been checked against the descriptor's size and digest where one was given (ranges cannot be:
 // their reader checks chunks).
@@ -28,7 +29,12 @@ struct net_opts {
 	const char *cacert;   // PEM file in place of the system's CAs, or NULL
 	bool in_memory;	      // authfile and cacert are no names, but what would be in the files
 	bool plain_http;
-	unsigned retries; // attempts per request, the first included; 0 = default (5)
+	// of one place, from configuration files
+	bool may_be_plain;	// it is asked whether it speaks plain http
+	const char *ns;		// value of ?ns=, or NULL
+	const char *ca;		// PEM file beside the system's CAs, or NULL
+	const char *cert, *key; // PEM files of a client certificate, or NULL
+	unsigned retries;	// attempts per request, the first included; 0 = default (5)
 };
 
 struct manifest { // raw bytes exactly as stored
@@ -59,6 +65,7 @@ struct repo {
 	const struct repo_ops *ops;
 	char *name; // for messages and output: "localhost:5000/a/b", "oci:dir"
 	bool is_registry;
+	bool several; // places: after -EBADMSG another reading may go better
 };
 
 // Opens what ref names (its tag and digest are not looked at). `write` = push will follow (scope
@@ -117,6 +124,12 @@ int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret)
 int registry_open(const struct ref *ref, const struct net_opts *net, bool write,
 	struct repo **ret) must_check;
 int layout_open(const struct ref *ref, bool write, struct repo **ret) must_check;
+int layout_open_archive(
+	const struct ref *ref, struct repo **ret) must_check;		// oci-archive:, to read
+int archivew_open(const struct ref *ref, struct repo **ret) must_check; // the same, to write
+int dockerar_open(const struct ref *ref, struct repo **ret) must_check; // docker-archive:
+int dirrepo_open(const struct ref *ref, bool write, struct repo **ret) must_check; // dir:
+int rawimage_open(const struct ref *ref, struct repo **ret) must_check;		   // tar:, rootfs:
 
 // Requests sent and body bytes received by this process so far, for inspect -v, explain and tests.
 struct net_stats {

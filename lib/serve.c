@@ -22,13 +22,14 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
-#include "creds.h"
+#include "credstore.h"
 #include "erofsmnt.h"
 #include "fuse.h"
 #include "holder.h"
 #include "json.h"
 #include "local.h"
 #include "log.h"
+#include "mirrors.h"
 #include "mnt.h"
 #include "state.h"
 
@@ -66,35 +67,56 @@ int serve_parse_loss(const char *text, uint64_t *ret_ns)
 
 // ---- what the workers must know ----
 
+static void put_creds(struct buf *out, const struct endpoint *e, const struct creds *c)
+{
+	cleanup_free char *key = xasprintf("%s/%s", e->host, e->repo);
+	cleanup_secret char *basic = c->user ? creds_basic(c) : NULL;
+
+	json_open(out, key, '{');
+	if (basic)
+		json_put_str(out, "auth", basic + strlen("Basic "));
+	if (c->identity_token)
+		json_put_str(out, "identitytoken", c->identity_token);
+	json_close(out, '}');
+}
+
+static bool is_repeated(const struct mirrors *m, size_t i)
+{
+	for (size_t j = 0; j < i; j++)
+		if (!strcmp(m->v[i].host, m->v[j].host) && !strcmp(m->v[i].repo, m->v[j].repo))
+			return true;
+	return false;
+}
+
 // The credentials that are found now, as the text of an authfile: a later worker may have neither
-// the file nor the environment.
+// the file nor the environment. What the command line says is only for the registry that it names.
 static void find_authfile(const struct ref *ref, const struct net_opts *net, struct buf *out)
 {
 	enum log_level level = log_level;
-	cleanup_secret char *basic = NULL;
-	struct creds c = { 0 };
+	struct mirrors m = { 0 };
 	int r;
 
 	// a registry that wants none is not to be bothered by files that are broken
 	log_level = LOG_QUIET;
-	r = ref->host ? creds_find(ref->host, ref->repo, net, &c) : -ENOENT;
-	log_level = level;
+	r = ref->host ? mirrors_find(ref, false, &m) : -ENOENT;
 	json_open(out, NULL, '{');
 	json_open(out, "auths", '{');
-	if (!r && (c.user || c.identity_token)) {
-		json_open(out, ref->host, '{');
-		if (c.user)
-			basic = creds_basic(&c);
-		if (basic)
-			json_put_str(out, "auth", basic + strlen("Basic "));
-		if (c.identity_token)
-			json_put_str(out, "identitytoken", c.identity_token);
-		json_close(out, '}');
+	for (size_t i = 0; !r && i < m.n; i++) {
+		struct net_opts own = *net;
+		struct creds c = { 0 };
+
+		if (is_repeated(&m, i))
+			continue;
+		if (strcmp(m.v[i].host, ref->host))
+			own.creds = own.password = NULL;
+		if (!creds_find(m.v[i].host, m.v[i].repo, &own, &c) && (c.user || c.identity_token))
+			put_creds(out, &m.v[i], &c);
+		creds_fini(&c);
 	}
 	json_close(out, '}');
 	json_close(out, '}');
-	if (!r)
-		creds_fini(&c);
+	log_level = level;
+	mirrors_fini(&m);
 }
 
 // A layout's directory is absolute for processes that live in "/".
@@ -202,7 +224,8 @@ static void exec_holder(const struct start *s)
 {
 	static const char *const keep[] = { "http_proxy", "https_proxy", "HTTP_PROXY",
 		"HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE",
-		"SSL_CERT_DIR", "CURL_CA_BUNDLE" };
+		"SSL_CERT_DIR", "CURL_CA_BUNDLE", "HOME", "CONTAINERS_REGISTRIES_CONF",
+		"FCPULL_CERTS_D" };
 	const int from[] = { [HOLD_FUSE] = s->fuse,
 		[HOLD_ABOUT] = s->about,
 		[HOLD_EXE] = s->exe,

@@ -42,6 +42,29 @@ bool tarhead_number(const char *p, size_t n, int64_t *ret)
 	return *p & 0x80 ? parse_binary(p, n, ret) : parse_octal(p, n, ret);
 }
 
+void tarhead_put(char *field, size_t n, uint64_t v)
+{
+	if (v >> 3 * (n - 1))
+		v = 0;
+	field[n - 1] = 0;
+	for (size_t i = n - 1; i-- > 0; v >>= 3)
+		field[i] = (char)('0' + (v & 7));
+}
+
+void tarhead_seal(union tar_block *b)
+{
+	unsigned sum = 0;
+
+	memcpy(b->h.magic,
+		"ustar\0"
+		"00",
+		8);
+	memset(b->h.chksum, ' ', sizeof b->h.chksum);
+	for (size_t i = 0; i < TAR_BLOCK; i++)
+		sum += b->bytes[i];
+	tarhead_put(b->h.chksum, 7, sum); // and the space after the NUL
+}
+
 bool tarhead_is_gnu(const struct tar_header *h)
 {
 	return !memcmp(h->magic, "ustar  ", 8);

@@ -47,6 +47,12 @@ union tar_block {
 bool tarhead_number(const char *p, size_t n, int64_t *ret) must_check;
 #define TARHEAD_NUMBER(field, ret) tarhead_number((field), sizeof(field), (ret))
 
+// Writers: a number into an octal field (n digits and a NUL; what does not fit is written as 0: a pax
+// record says it), then magic and checksum over the whole.
+void tarhead_put(char *field, size_t n, uint64_t v);
+#define TARHEAD_PUT(field, v) tarhead_put((field), sizeof(field), (v))
+void tarhead_seal(union tar_block *b);
+
 bool tarhead_is_gnu(const struct tar_header *h);
 bool tarhead_is_ustar(const struct tar_header *h); // or pax
 bool tarhead_checksum_ok(const union tar_block *b);

@@ -154,6 +154,17 @@ static void set_trust(CURL *e, struct http *h)
 		curl_easy_setopt(e, CURLOPT_CAINFO_BLOB, &pem);
 }
 
+// The registry alone is told who we are, not its token server and not the hosts that it sends us to.
+static void set_client(CURL *e, struct http_xfer *x)
+{
+	const struct ca *ca = &x->h->ca;
+
+	if (!ca->cert || !x->h->base || !url_same_origin(x->url, x->h->base))
+		return;
+	curl_easy_setopt(e, CURLOPT_SSLCERT, ca->cert);
+	curl_easy_setopt(e, CURLOPT_SSLKEY, ca->key);
+}
+
 static void set_body(struct http_xfer *x)
 {
 	CURL *e = x->c->easy;
@@ -234,6 +245,7 @@ static void set_options(struct http_xfer *x)
 	if (url_is_loopback(x->url))
 		curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
 	set_trust(e, x->h);
+	set_client(e, x);
 	set_body(x);
 	set_headers(x);
 }

@@ -5,7 +5,8 @@
 # ---- tools ----
 # Programs that the cases use, and the Debian packages that bring them; what is missing is installed once, by root only.
 TOOLS='skopeo:skopeo umoci:umoci docker-registry:docker-registry podman:podman crun:crun htpasswd:apache2-utils openssl:openssl
-fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl qemu-system-x86_64:qemu-system-x86'
+fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl
+docker-credential-pass:golang-docker-credential-helpers pass:pass gpg:gnupg expect:expect nginx:nginx-light qemu-system-x86_64:qemu-system-x86'
 
 install_tools() {
 	local t missing=()

@@ -426,8 +426,8 @@ def authfiles():
     auths("not JSON; its text stays secret", "b3BlbiBzZXNhbWU=", -EBADMSG, "valid JSON")
     auths("not base64", {"auths": {HOST: {"auth": "***"}}}, -EBADMSG, "base64")
     auths("no colon", {"auths": {HOST: {"auth": base64.b64encode(b"alice").decode()}}}, -EBADMSG, "base64")
-    auths("credential helper", {"credHelpers": {HOST: "ecr-login"}}, -EACCES, "helper 'ecr-login'.*not supported yet")
-    auths("credentials store", {"auths": {HOST: {}}, "credsStore": "desktop"}, -EACCES, "helper 'desktop'.*not supported yet")
+    auths("credential helper", {"credHelpers": {HOST: "ecr-login"}}, -EACCES, "no program docker-credential-ecr-login")
+    auths("credentials store", {"auths": {HOST: {}}, "credsStore": "desktop"}, -EACCES, "no program docker-credential-desktop")
     auths("missing, named", {}, -ENOENT, "credentials file", AUTHFILE=TMP + "/nope.json")
     good = {"auths": {HOST: {"auth": pair}}}
     auths("$REGISTRY_AUTH_FILE", good, REGISTRY_AUTH_FILE=path)

@@ -1,8 +1,9 @@
-// fuzz_auth.c - challenges, Content-Range, Retry-After, redirects, tokens, credential files
+// fuzz_auth.c - challenges, Content-Range, Retry-After, redirects, tokens, credential files, helpers
 // SPDX-License-Identifier: Apache-2.0
 //
 // The first byte says which parser gets the rest.
 #include "auth.h"
+#include "credhelper.h"
 #include "log.h"
 #include "url.h"
 
@@ -58,7 +59,33 @@ static void try_creds(const char *p, size_t n)
 	cleanup_free char *helper = NULL;
 	struct creds c = { 0 };
 
-	if (creds_parse(p, n, "h.x", "a/b", &c, &helper) == 1 && !c.user && !c.identity_token)
+	if (creds_parse(p, n, n % 2, "h.x", "a/b", &c, &helper) == 1 && !c.user &&
+		!c.identity_token)
+		abort();
+	creds_fini(&c);
+}
+
+// What was changed is a credentials file that says what was put in.
+static void try_edit(const char *p, size_t n)
+{
+	cleanup_free char *helper = NULL;
+	struct buf cleanup_buf b = { 0 };
+	struct creds c = { 0 };
+
+	if (creds_edit(p, n, "h.x", "", "dTpw", &b) < 0)
+		return;
+	int r = creds_parse((char *)b.data, b.len, false, "h.x", "", &c, &helper);
+
+	if (r < 0 || (r == 0 && !helper) || (r == 1 && strcmp(c.user, "u") != 0))
+		abort();
+	creds_fini(&c);
+}
+
+static void try_helper(const char *p, size_t n)
+{
+	struct creds c = { 0 };
+
+	if (credhelper_parse(p, n, &c) == 1 && !c.user == !c.identity_token)
 		abort();
 	creds_fini(&c);
 }
@@ -72,12 +99,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	log_level = LOG_QUIET;
 	memcpy(exact, data + 1, size - 1);
-	switch (*data % 5) {
+	switch (*data % 7) {
 	case 0: try_challenge(s); break;
 	case 1: try_values(s); break;
 	case 2: try_url(s); break;
 	case 3: try_token(exact, size - 1); break;
 	case 4: try_creds(exact, size - 1); break;
+	case 5: try_edit(exact, size - 1); break;
+	case 6: try_helper(exact, size - 1); break;
 	}
 	return 0;
 }

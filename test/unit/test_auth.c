@@ -1,4 +1,4 @@
-// test_auth.c - parsers of headers and files: challenges, tokens, credentials, URLs, ranges
+// test_auth.c - parsers of headers and files: challenges, tokens, URLs, ranges
 // SPDX-License-Identifier: Apache-2.0
 #include "../../lib/auth.c"
 
@@ -102,53 +102,6 @@ static void test_tokens(void)
 	token("[]", NULL, 0);
 	token("<html>", NULL, 0);
 	token("", NULL, 0);
-}
-
-// ---- credentials ----
-
-static void creds(const char *text, const char *host, const char *repo, int want, const char *user,
-	const char *password)
-{
-	struct creds c = { 0 };
-	cleanup_free char *helper = NULL;
-	int r = creds_parse(text, strlen(text), host, repo, &c, &helper);
-
-	ok(r == want && same(c.user, user) && same(c.password, password), "creds of %s/%s in %s",
-		host, repo, text);
-	creds_fini(&c);
-}
-
-static void test_creds(void)
-{
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpw\"}}}", "h.x", "a", 1, "u", "p");
-	creds("{\"auths\":{\"H.X\":{\"auth\":\"dTpw\"}}}", "h.x", "a", 1, "u", "p");
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpw\"}}}", "h.xy", "a", 0, NULL, NULL);
-	creds("{\"auths\":{\"h.x/a\":{\"auth\":\"dTpw\"}}}", "h.x", "ab", 0, NULL, NULL);
-	creds("{\"auths\":{\"h.x/a\":{\"auth\":\"dTpw\"}}}", "h.x", "a/b", 1, "u", "p");
-	creds("{\"auths\":{\"h.x/a/b\":{\"auth\":\"dTpw\"}}}", "h.x", "a", 0, NULL, NULL);
-	creds("{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"dTpw\"}}}", "docker.io",
-		"library/a", 1, "u", "p");
-	creds("{\"auths\":{\"registry-1.docker.io\":{\"auth\":\"dTpw\"}}}", "docker.io",
-		"library/a", 1, "u", "p");
-	creds("{\"auths\":{\"docker.io/me\":{\"auth\":\"dTpw\"}}}", "docker.io", "library/a", 0,
-		NULL, NULL);
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpwOnE=\"}}}", "h.x", "a", 1, "u", "p:q");
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTo=\"}}}", "h.x", "a", 1, "u", "");
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"OnA=\"}}}", "h.x", "a", -EBADMSG, NULL,
-		NULL); // no user
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpwA\"}}}", "h.x", "a", -EBADMSG, NULL, NULL);
-	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpwAHg=\"}}}", "h.x", "a", -EBADMSG, NULL,
-		NULL); // NUL
-	creds("{\"auths\":{\"h.x\":{}}}", "h.x", "a", 0, NULL, NULL);
-	creds("{\"auths\":{\"h.x\":5}}", "h.x", "a", 0, NULL, NULL);
-	creds("{\"auths\":[]}", "h.x", "a", 0, NULL, NULL);
-	creds("[]", "h.x", "a", 0, NULL, NULL);
-	creds("", "h.x", "a", -EBADMSG, NULL, NULL);
-	struct creds c = { .user = xstrdup("Aladdin"), .password = xstrdup("open sesame") };
-	cleanup_secret char *basic = creds_basic(&c);
-
-	ok(same(basic, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), "RFC 7617's example");
-	creds_fini(&c);
 }
 
 // ---- URLs and header values ----
@@ -274,7 +227,6 @@ int main(void)
 	test_challenges();
 	test_challenge_limits();
 	test_tokens();
-	test_creds();
 	test_urls();
 	test_values();
 	return tap_end();

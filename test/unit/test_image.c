@@ -496,8 +496,24 @@ static void test_indexes(void)
 	REFUSED("manifests are no list", "without manifests",
 		"{\"schemaVersion\":2,\"manifests\":{}}", MANIFEST("2"), CONFIG);
 	REFUSED("an entry is no object", "not a digest", INDEX("7"), MANIFEST("2"), CONFIG);
-	REFUSED("an index in an index", "index inside an index",
-		INDEX("{\"mediaType\":\"" I "\",\"digest\":\"@1\",\"size\":#1}"), INDEX(""));
+	ok(OPEN(IMAGE_ANY, &img, INDEX("{\"mediaType\":\"" I "\",\"digest\":\"@1\",\"size\":#1}"),
+		   INDEX("")) == -ENOENT,
+		"an index in an index, without our platform");
+	REFUSED("an index in an index in an index", "inside an index inside an index",
+		INDEX("{\"mediaType\":\"" I "\",\"digest\":\"@1\",\"size\":#1}"),
+		INDEX("{\"mediaType\":\"" I "\",\"digest\":\"@2\",\"size\":#2}"),
+		INDEX("{\"mediaType\":\"" M "\",\"digest\":\"@3\",\"size\":#3}"), MANIFEST("4"),
+		CONFIG);
+	REFUSED("an index under another name", "inside an index inside an index",
+		INDEX("{\"digest\":\"@1\",\"size\":#1}"),
+		INDEX("{\"mediaType\":\"" M "\",\"digest\":\"@2\",\"size\":#2}"), MANIFEST("3"),
+		CONFIG);
+	ok(!OPEN(IMAGE_ANY, &img, INDEX("{\"mediaType\":\"" I "\",\"digest\":\"@1\",\"size\":#1}"),
+		   INDEX("{\"mediaType\":\"" M "\",\"digest\":\"@2\",\"size\":#2}"), MANIFEST("3"),
+		   CONFIG) &&
+			img->n_layers == 1,
+		"an index in an index");
+	image_free(img);
 	REFUSED("a manifest's size", "bytes, but the index says 7",
 		INDEX("{\"mediaType\":\"" M "\",\"digest\":\"@1\",\"size\":7}"), MANIFEST("2"),
 		CONFIG);

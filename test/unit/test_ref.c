@@ -69,6 +69,18 @@ static void test_good(void)
 	good("oci:a@b/c", "oci:a@b/c");
 	good("oci:d:v1@x", "oci:d:v1@x");
 	good("oci:d:a--b", "oci:d:a--b");
+	good("docker:dind", "docker.io/library/docker:dind"); // an image of that name
+	good("docker/x", "docker.io/docker/x:latest");
+	good("oci-archive:/x.tar:a", "oci-archive:/x.tar:a");
+	good("oci-archive:x@sha256:" HEX, "oci-archive:x@sha256:" HEX);
+	good("docker-archive:x.tar", "docker-archive:x.tar");
+	good("docker-archive:x.tar:a", "docker-archive:x.tar:docker.io/library/a:latest");
+	good("docker-archive:x:localhost:5000/a:1", "docker-archive:x:localhost:5000/a:1");
+	good("docker-archive:-:@12", "docker-archive:-:@12");
+	good("docker-archive:/dev/stdin", "docker-archive:-");
+	good("dir:/a:b", "dir:/a:b");
+	good("tar:-", "tar:-");
+	good("rootfs:/", "rootfs:/");
 }
 
 static void test_bad(void)
@@ -119,18 +131,24 @@ static void test_bad(void)
 	bad_ref("https://host.x/app", "without http");
 	bad_ref("http://host.x/app", "without http");
 	bad_ref("ftp://host.x/app", "without http");
-	bad_ref("oci:", "no directory");
-	bad_ref("oci::tag", "no directory");
+	bad_ref("oci:", "no path");
+	bad_ref("oci::tag", "no path");
 	bad_ref("oci:d:", "a name of");
 	bad_ref("oci:d:a b", "a name of");
 	bad_ref("oci:d:-a", "a name of");
 	bad_ref("oci:d:a..b", "a name of");
 	bad_ref("oci:d@sha256:12", "after '@'");
-	bad_ref("oci-archive:x.tar", "not supported yet");
-	bad_ref("docker-archive:x.tar:a", "not supported yet");
-	bad_ref("dir:/x", "not supported yet");
-	bad_ref("containers-storage:x", "not supported yet");
-	bad_ref("docker-daemon:x:1", "not supported yet");
+	bad_ref("containers-storage:x", "podman save");
+	bad_ref("docker-daemon:x:1", "docker save");
+	bad_ref("oci-archive:-", "standard input");
+	bad_ref("dir:-", "standard input");
+	bad_ref("rootfs:", "no path");
+	bad_ref("docker-archive::x", "no path");
+	bad_ref("docker-archive:x:A", "lower case");
+	bad_ref("docker-archive:x:@", "number of an image");
+	bad_ref("docker-archive:x:@1x", "number of an image");
+	bad_ref("docker-archive:x:@12345", "number of an image");
+	bad_ref("docker-archive:x:a@sha256:" HEX, "no digest");
 }
 
 // limit - 1, limit, limit + 1
