@@ -531,6 +531,7 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 		return r;
 	info("%s: the %s form is used; %s holder %d", h->name, h->form,
 		s.shared ? "shared," : "new", (int)s.holder);
+	store_release(h->store); // the state file names the index
 	*ret = s;
 	return 0;
 }
@@ -546,7 +547,12 @@ int serve_start(
 	r = serve_image(h, conf, ret);
 	if (r)
 		return r;
-	r = mnt_attach(ret->mnt, target);
+	if (conf->attrs_clear)
+		r = mnt_clear(ret->mnt, conf->attrs_clear);
+	if (!r && conf->attrs_set)
+		r = mnt_set(ret->mnt, conf->attrs_set, false);
+	if (!r)
+		r = mnt_attach(ret->mnt, target);
 	close(steal_fd(&ret->mnt));
 	return r ? warn_errno(r, "mount on %s", log_quote(at)) : 0;
 }

@@ -25,7 +25,7 @@ static char *default_path(void)
 
 static int open_dirs(struct store *s)
 {
-	static const char *const dirs[] = { "data", "local", "tmp", "mnt" };
+	static const char *const dirs[] = { "data", "local", "use", "tmp", "mnt" };
 	int r = mkdir_p(s->path, 0700);
 
 	if (r)
@@ -47,7 +47,7 @@ int store_open(const char *path, struct store **ret)
 	struct ref ref = { .transport = REF_OCI };
 	int r;
 
-	s->fd = -1;
+	s->fd = s->hold = -1;
 	s->path = path ? xstrdup(path) : default_path();
 	if (!s->path) {
 		free(s);
@@ -71,10 +71,102 @@ void store_close(struct store *s)
 	if (!s)
 		return;
 	repo_close(s->repo);
+	store_release(s);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s->path);
 	free(s);
+}
+
+// ---- who is at work ----
+
+static int lock_file(struct store *s, int how)
+{
+	cleanup_fd int fd = openat(s->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, how))
+		if (errno != EINTR)
+			return -errno;
+	return steal_fd(&fd);
+}
+
+void store_hold(struct store *s)
+{
+	if (s->hold >= 0)
+		return;
+	s->hold = lock_file(s, LOCK_SH);
+	// without locks there is no gc either: it cannot get its own
+	if (s->hold < 0)
+		debug("lock the store %s: %s", s->path, strerror(-s->hold));
+}
+
+void store_release(struct store *s)
+{
+	if (s->hold >= 0)
+		close(s->hold);
+	s->hold = -1;
+}
+
+int store_lock(struct store *s, bool wait)
+{
+	int fd = lock_file(s, LOCK_EX | (wait ? 0 : LOCK_NB));
+
+	return fd < 0 && fd != -EWOULDBLOCK
+		? warn_errno(fd, "lock the store %s", log_quote(s->path))
+		: fd;
+}
+
+static void use_path(const char *key, char out[static 80])
+{
+	struct digest d = sha256_of(key, strlen(key));
+	char hex[65];
+
+	snprintf(out, 80, "use/%s", digest_hex(&d, hex));
+}
+
+void store_touch(struct store *s, const char *key)
+{
+	cleanup_fd int fd = -1;
+	char path[80];
+
+	use_path(key, path);
+	fd = openat(s->fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || futimens(fd, NULL))
+		debug("note the use of %s: %s", key, strerror(errno));
+}
+
+int store_pin(struct store *s, const char *key, bool pinned)
+{
+	char path[80];
+	int r;
+
+	use_path(key, path);
+	r = write_file_at(s->fd, path, "pinned\n", pinned ? 7 : 0, 0600);
+	return r ? warn_errno(r, "write %s in the store %s", path, log_quote(s->path)) : 0;
+}
+
+int64_t store_last_use(struct store *s, const char *key, bool *ret_pinned)
+{
+	struct stat st;
+	char path[80];
+
+	use_path(key, path);
+	if (fstatat(s->fd, path, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) {
+		*ret_pinned = false;
+		return 0;
+	}
+	*ret_pinned = st.st_size != 0;
+	return st.st_mtim.tv_sec;
+}
+
+void store_forget_use(struct store *s, const char *key)
+{
+	char path[80];
+
+	use_path(key, path);
+	unlinkat(s->fd, path, 0);
 }
 
 // ---- small objects ----
@@ -184,15 +276,21 @@ static int fill_holes(int fd, size_t len)
 	return r;
 }
 
+static int map_file(int dir)
+{
+	int fd = openat(dir, "map", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
 // The map is allocated on disk before it is mapped, so that a full disk is an error here and not a
 // signal later; then the map lives in memory only.
-static int map_open(int dir, struct space_file *f)
+static int map_open(int fd, struct space_file *f)
 {
-	cleanup_fd int fd = openat(dir, "map", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	struct stat st;
 	int flags = MAP_SHARED, e;
 
-	if (fd < 0 || fstat(fd, &st))
+	if (fstat(fd, &st))
 		return -errno;
 	if ((uint64_t)st.st_size != f->map_len &&
 		(ftruncate(fd, 0) || ftruncate(fd, (off_t)f->map_len)))
@@ -230,42 +328,74 @@ static void space_path(const struct digest *key, char out[static 80])
 	snprintf(out, 80, "data/%s", digest_hex(key, hex));
 }
 
-// Makes and opens data/KEY; path is set.
+// Opens data/KEY with the shared lock; path is set. -errno, silent.
+static int space_dir_open(struct store *s, const struct digest *key, char path[static 80])
+{
+	struct stat st;
+
+	space_path(key, path);
+	for (;;) {
+		cleanup_fd int dir =
+			openat(s->fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (dir < 0)
+			return -errno;
+		if (flock(dir, LOCK_SH))
+			debug("lock %s in the store: %s", path, strerror(errno));
+		// it may have been removed while we waited
+		if (!fstat(dir, &st) && st.st_nlink)
+			return steal_fd(&dir);
+	}
+}
+
+// Makes and opens data/KEY.
 static int space_dir(struct store *s, const struct digest *key, char path[static 80])
 {
 	int dir;
 
 	space_path(key, path);
-	if (mkdirat(s->fd, path, 0700) && errno != EEXIST)
-		return warn_errno(-errno, "make %s in the store %s", path, log_quote(s->path));
-	dir = openat(s->fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return dir < 0 ? warn_errno(-errno, "open %s in the store %s", path, log_quote(s->path))
-		       : dir;
+	do {
+		if (mkdirat(s->fd, path, 0700) && errno != EEXIST)
+			return warn_errno(
+				-errno, "make %s in the store %s", path, log_quote(s->path));
+		dir = space_dir_open(s, key, path);
+	} while (dir == -ENOENT);
+	return dir < 0 ? warn_errno(dir, "open %s in the store %s", path, log_quote(s->path)) : dir;
+}
+
+int store_space_dir(struct store *s, const struct digest *key)
+{
+	char path[80];
+
+	return space_dir_open(s, key, path);
 }
 
 int store_space(struct store *s, const struct digest *key, uint32_t blocks, struct space_file *ret)
 {
 	struct space_file f = { .fd = -1, .map_len = map_size(blocks) };
 	char path[80];
-	cleanup_fd int dir = space_dir(s, key, path);
-	bool fresh;
+	cleanup_fd int dir = space_dir(s, key, path), map = -1;
+	bool fresh = false;
 	int r;
 
 	if (dir < 0)
 		return dir;
-	// until dir is closed: who finds a file of the wrong size must not empty it under another
-	// who has just made it
-	if (flock(dir, LOCK_EX))
-		debug("lock %s in the store: %s", path, strerror(errno));
-	f.fd = blocks_open(dir, blocks, &fresh);
-	r = f.fd < 0 ? f.fd : map_open(dir, &f);
+	map = map_file(dir);
+	// who finds a file of the wrong size must not empty it under another who has just made it
+	if (map >= 0 && flock(map, LOCK_EX))
+		debug("lock %s/map in the store: %s", path, strerror(errno));
+	f.fd = map < 0 ? map : blocks_open(dir, blocks, &fresh);
+	r = f.fd < 0 ? f.fd : map_open(map, &f);
+	if (!r && fresh)
+		memset(f.map, 0, f.map_len);
+	if (map >= 0)
+		flock(map, LOCK_UN); // it would live as long as the mapping
 	if (r) {
 		if (f.fd >= 0)
 			close(f.fd);
 		return warn_errno(r, "open %s in the store %s", path, log_quote(s->path));
 	}
-	if (fresh)
-		memset(f.map, 0, f.map_len);
+	f.dir = steal_fd(&dir);
 	*ret = f;
 	return 0;
 }
@@ -274,8 +404,10 @@ void space_file_close(struct space_file *f)
 {
 	if (f->map)
 		munmap(f->map, f->map_len);
-	if (f->fd >= 0)
+	if (f->fd >= 0) {
 		close(f->fd);
+		close(f->dir);
+	}
 	f->map = NULL;
 	f->fd = -1;
 }
