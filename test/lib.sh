@@ -5,7 +5,8 @@
 # ---- tools ----
 # Programs that the cases use, and the Debian packages that bring them; what is missing is installed once, by root only.
 TOOLS='skopeo:skopeo umoci:umoci docker-registry:docker-registry podman:podman crun:crun htpasswd:apache2-utils openssl:openssl
-fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl'
+fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl zsh:zsh fish:fish mandoc:mandoc
+man:man-db groff:groff shellcheck:shellcheck strace:strace'
 
 install_tools() {
 	local t missing=()
@@ -171,6 +172,19 @@ make_small() {
 make_small_fc() {
 	copy_layout "$(fixture small)" "$1"
 	local r; for r in bb bb-ep tiny; do FCPULL_ROOT=$1.store "$FCPULL" convert "oci:$1:$r"; done
+}
+# For gc: images a, b, c of 4 MB each, accelerated; p, not accelerated; a and aa have the same data.
+make_gc_images() {
+	local n
+	for n in a b c p; do
+		mkdir -p "$1.$n/data"
+		python3 -c 'import random, sys; open(sys.argv[2], "wb").write(random.Random(sys.argv[1]).randbytes(4 << 20))' "$n" "$1.$n/data/$n"
+		python3 -c 'import random, sys; open(sys.argv[2], "wb").write(random.Random(sys.argv[1]).randbytes(3000))' "small$n" "$1.$n/data/small"
+		python3 "$TESTS/oci.py" "$1" $n "$1.$n"
+	done
+	cp "$1.a" -r "$1.aa"
+	python3 "$TESTS/oci.py" "$1" aa "$1.aa"
+	for n in a b c aa; do "$FCPULL" convert -q --root "$1.store" "oci:$1:$n"; done
 }
 # A small Debian: minbase by mmdebstrap, then a layer on it; with the machine's own mirror.
 make_debian() {
