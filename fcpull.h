@@ -5,15 +5,29 @@
 
 #include "host.h"
 #include "opt.h"
+#include "optdoc.h"
 #include "serve.h"
 
 extern const struct applet applet_convert, applet_inspect, applet_check; // convert.c
 extern const struct applet applet_pull;					 // fetch.c
+extern const struct applet applet_ls, applet_cat;			 // list.c
+extern const struct applet applet_export;				 // export.c
+extern const struct applet applet_gc;					 // gc.c
 extern const struct applet applet_mount, applet_umount;			 // mount.c
 extern const struct applet applet_login, applet_logout;			 // login.c
 extern const struct applet applet_run;					 // run.c
 extern const struct applet applet_explain;				 // explain.c
 extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
+
+extern const struct applet applet_completion, applet_man; // docs.c
+
+extern const struct applet *const applets[];
+extern const size_t n_applets;
+
+// The program was called as mount.fcpull, by mount(8).
+extern bool mount_is_helper;
+// What mount's -o takes: name and help.
+extern const struct optdoc_row mount_options_doc[];
 
 enum { EXIT_USAGE = 2 };
 

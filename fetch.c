@@ -1,11 +1,15 @@
 // fetch.c - pull: everything of an image into the store
 // SPDX-License-Identifier: Apache-2.0
 #include "fcpull.h"
+#include "gc.h"
 #include "log.h"
 #include "progress.h"
 #include "seal.h"
 
+static bool pull_pin;
+
 static const struct opt pull_opts[] = {
+	{ 0, "pin", NULL, "gc never trims it, until it is unpinned", opt_flag, &pull_pin, false },
 	{ 0, "original", NULL, "pull the original, even if it is accelerated", opt_flag,
 		&image_opts.host.original, false },
 	IMAGE_OPT_ROWS,
@@ -61,7 +65,10 @@ static int pull(int argc, char **argv)
 		seal_image(h->store, h->ix); // the next mount needs no process
 	if (!r)
 		printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
+	if (!r && pull_pin)
+		r = store_pin(h->store, h->key, true);
 	host_close(h);
+	gc_auto(image_opts.host.root);
 	return r ? EXIT_FAILURE : 0;
 }
 

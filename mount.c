@@ -1,10 +1,12 @@
 // mount.c - mount, umount: an image as a file system
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "fcpull.h"
+#include "gc.h"
 #include "log.h"
 #include "mounts.h"
 #include "serve.h"
@@ -55,47 +57,98 @@ int mount_serve_conf(struct serve_conf *ret)
 
 // ---- mount ----
 
-static const char *mount_options;
-static bool mount_image_file;
+static const char *mount_options, *mount_ignored_str;
+static bool mount_image_file, mount_fake, mount_ignored;
+bool mount_is_helper;
 
 static const struct opt mount_rows[] = {
 	{ 'o', "options", "LIST", "as mount(8) has them: ro, nosuid, _netdev ...", opt_str,
 		&mount_options, false },
 	{ 0, "image-file", NULL, "the image as one file, for a virtual machine's disk: at PATH",
 		opt_flag, &mount_image_file, false },
+	// what else mount(8) gives its helpers; -v is one of ours
+	{ 'f', "fake", NULL, "all but the mount", opt_flag, &mount_fake, true },
+	{ 's', "sloppy", NULL, "for others", opt_flag, &mount_ignored, true },
+	{ 'n', "no-mtab", NULL, "there is none", opt_flag, &mount_ignored, true },
+	{ 'N', "namespace", "NS", "mount(8) has entered it", opt_str, &mount_ignored_str, true },
+	{ 't', "types", "TYPE", "fcpull", opt_str, &mount_ignored_str, true },
 	MOUNT_OPT_ROWS,
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
 
+const struct optdoc_row mount_options_doc[] = {
+	{ "ro", "read-only, as every image is; mount(8)'s rw means the same" },
+	{ "driver=NAME", "erofs or fuse, not the one that is chosen" },
+	{ "defaults", "nothing" },
+	{ "noatime", "nothing: no time is ever changed" },
+	{ "relatime", "the same" },
+	{ "suid", "set-user-id programs work (fcpull mount only)" },
+	{ "nosuid", "they do not (this is the default)" },
+	{ "dev", "device files work (fcpull mount only)" },
+	{ "nodev", "they do not (this is the default)" },
+	{ "exec", "programs can be executed (this is the default)" },
+	{ "noexec", "no program can be executed" },
+	{ "auto", "for mount(8): mount -a mounts it" },
+	{ "noauto", "for mount(8): it does not" },
+	{ "user", "for mount(8)" },
+	{ "nouser", "for mount(8)" },
+	{ "nofail", "for mount(8): it is no error at boot if it cannot be mounted" },
+	{ "_netdev", "for mount(8) and systemd: after the network is there" },
+	{ "x-...", "for others, such as x-systemd.automount" },
+	{ NULL, NULL },
+};
+
 // mount(8) hands on what fstab says. What does not fit a read-only image, or is not known, is
 // refused: an option that is silently ignored is worse.
-static int check_mount_options(const char *list, const char **ret_driver)
+static int take_mount_option(const char *s, struct serve_conf *ret)
 {
-	static const char *const known[] = { "ro", "defaults", "nosuid", "nodev", "suid", "dev",
-		"exec", "auto", "noauto", "user", "nouser", "nofail", "_netdev", "relatime",
-		"noatime" };
+	static const struct {
+		const char *name;
+		unsigned set, clear;
+	} attrs[] = {
+		{ "nosuid", MOUNT_ATTR_NOSUID, 0 },
+		{ "suid", 0, MOUNT_ATTR_NOSUID },
+		{ "nodev", MOUNT_ATTR_NODEV, 0 },
+		{ "dev", 0, MOUNT_ATTR_NODEV },
+		{ "noexec", MOUNT_ATTR_NOEXEC, 0 },
+		{ "exec", 0, MOUNT_ATTR_NOEXEC },
+	};
+
+	if (!strncmp(s, "x-", 2))
+		return 0;
+	// mount(8) says rw whenever nobody has said ro
+	if (!strcmp(s, "rw") && mount_is_helper)
+		return 0;
+	if (!strncmp(s, "driver=", 7)) {
+		ret->driver = xstrdup(s + 7);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(attrs); i++)
+		if (!strcmp(s, attrs[i].name)) {
+			ret->attrs_set = (ret->attrs_set & ~attrs[i].clear) | attrs[i].set;
+			ret->attrs_clear = (ret->attrs_clear & ~attrs[i].set) | attrs[i].clear;
+			return 0;
+		}
+	for (const struct optdoc_row *o = mount_options_doc; o->name; o++)
+		if (!strcmp(s, o->name))
+			return 0;
+	warn("mount option %s is not supported%s", log_quote(s),
+		strcmp(s, "rw") ? "" : ": images are read-only");
+	return -EINVAL;
+}
+
+// The last of two that contradict each other counts, as in mount(8).
+static int take_mount_options(const char *list, struct serve_conf *ret)
+{
 	cleanup_free char *copy = list ? xstrdup(list) : NULL;
 	char *save = NULL;
+	int r = 0;
 
-	for (char *s = copy ? strtok_r(copy, ",", &save) : NULL; s;
-		s = strtok_r(NULL, ",", &save)) {
-		bool ok = !strncmp(s, "x-", 2);
-
-		if (!strncmp(s, "driver=", 7)) {
-			*ret_driver = xstrdup(s + 7);
-			continue;
-		}
-
-		for (size_t i = 0; i < ARRAY_LEN(known); i++)
-			ok |= !strcmp(s, known[i]);
-		if (!ok) {
-			warn("mount option %s is not supported%s", log_quote(s),
-				strcmp(s, "rw") ? "" : ": images are read-only");
-			return -EINVAL;
-		}
-	}
-	return 0;
+	for (char *s = copy ? strtok_r(copy, ",", &save) : NULL; s && !r;
+		s = strtok_r(NULL, ",", &save))
+		r = take_mount_option(s, ret);
+	return r;
 }
 
 // What is mounted on a missing PATH needs a file there: an empty one, of a mode that nobody else
@@ -162,8 +215,10 @@ static int mount_image(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (image_opts_finish() || mount_serve_conf(&conf) ||
-		check_mount_options(mount_options, &conf.driver) || choose_file(&conf))
+		take_mount_options(mount_options, &conf) || choose_file(&conf))
 		return EXIT_USAGE;
+	if (mount_fake)
+		return check_dir(argv[1]) ? EXIT_FAILURE : 0;
 	if (mount_image_file ? check_file(argv[1], &made) : check_dir(argv[1]))
 		return EXIT_FAILURE;
 	if (host_open(argv[0], &image_opts.host, &h) || serve_start(h, argv[1], &conf, &s)) {
@@ -172,6 +227,7 @@ static int mount_image(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	info("%s is mounted at %s", h->name, argv[1]);
+	gc_auto(image_opts.host.root);
 	return 0;
 }
 

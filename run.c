@@ -7,6 +7,7 @@
 
 #include "box.h"
 #include "fcpull.h"
+#include "gc.h"
 #include "log.h"
 #include "mounts.h"
 #include "serve.h"
@@ -256,6 +257,7 @@ static int run(int argc, char **argv)
 	struct host_image *h;
 	char **args;
 	struct served s;
+	int code;
 
 	if (argc < 1) {
 		warn("run takes an IMAGE; try 'fcpull run --help'");
@@ -277,7 +279,9 @@ static int run(int argc, char **argv)
 	// will be in ours
 	if (serve_image(h, &conf, &s) || own_mounts() || serve_attach(&s, dir))
 		return RUN_FAILED;
-	return run_box(h, args, binds, dir, &s);
+	code = run_box(h, args, binds, dir, &s);
+	gc_auto(image_opts.host.root);
+	return code;
 }
 
 const struct applet applet_run = {

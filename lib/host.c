@@ -30,8 +30,11 @@ static int open_stored(struct host_image *h, const struct host_opts *o)
 {
 	struct ref ref = { .transport = REF_OCI, .dir = h->store->path, .tag = h->key };
 	struct manifest m = { 0 };
+	int r;
+
+	store_hold(h->store);
 	// asked for quietly: not to know an image is no error
-	int r = repo_get_manifest(h->store->repo, h->key, &m);
+	r = repo_get_manifest(h->store->repo, h->key, &m);
 
 	manifest_fini(&m);
 	if (r)
@@ -153,6 +156,7 @@ static int fetch_index(struct host_image *h, const struct accel *a, bool boot, c
 	if (!store_get(h->store, &a->index_digest, FMT_INDEX_PACKED_MAX, ret, ret_len))
 		return 0;
 	p = xmalloc(a->index_size);
+	store_release(h->store);
 	net_stats_get(&before);
 	h->known_bytes = before.bytes_in + a->index_size;
 	if (boot) {
@@ -162,6 +166,7 @@ static int fetch_index(struct host_image *h, const struct accel *a, bool boot, c
 	} else {
 		r = repo_read_range(h->repo, &a->boot, 0, p, a->index_size);
 	}
+	store_hold(h->store);
 	if (r)
 		return r;
 	is = sha256_of(p, a->index_size);
@@ -278,6 +283,7 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 {
 	int r;
 
+	store_hold(h->store);
 	if (h->img->accel) {
 		r = open_accelerated(h, o);
 		if (!r || o->must_be_accelerated || (r != -EBADMSG && r != -ENOENT))
@@ -291,6 +297,7 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 		return warn_errno(-ENODATA,
 			"%s has not been pulled and the registry cannot be asked", h->name);
 	h->img->repo = h->repo;
+	store_release(h->store);
 	r = plain_pull(h->store, h->img, &h->ix);
 	return r ? r : store_local_index(h->store, &h->img->man.digest, &h->index);
 }
@@ -326,6 +333,20 @@ static char *store_key(const struct ref *ref, const char *name)
 		ref->digest ? ref->digest : "");
 	d = sha256_of(full, strlen(full));
 	return xasprintf("%s/%s", ref_transport_name(ref->transport), digest_hex(&d, hex));
+}
+
+int host_key(const char *reference, char **ret)
+{
+	cleanup_free char *name = NULL;
+	struct ref ref;
+	int r = ref_parse(reference, &ref);
+
+	if (r)
+		return r;
+	name = ref_str(&ref);
+	*ret = store_key(&ref, name);
+	ref_fini(&ref);
+	return 0;
 }
 
 static struct host_image *host_new(void)
@@ -365,6 +386,8 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 	}
 	if (h->ix)
 		list_data(h);
+	if (!o->metadata_only)
+		store_touch(h->store, h->key);
 	*ret = h;
 	return 0;
 }
@@ -379,6 +402,7 @@ static int open_known(
 
 	if (r)
 		return r;
+	store_hold(h->store);
 	r = store_get(h->store, &h->index, FMT_INDEX_PACKED_MAX, &p, &n);
 	if (r)
 		return warn_errno(r, "%s: index %s in the store %s", h->name,
@@ -423,9 +447,12 @@ int host_start(struct host_image *h)
 		.data = h->data,
 		.deadline_ns = h->deadline_ns,
 		.stats = h->stats };
+	int r;
 
 	info("%s: the %s form is used", h->name, h->form);
-	return lazy_open(&conf, &h->lz);
+	r = lazy_open(&conf, &h->lz);
+	store_release(h->store); // the spaces are open
+	return r;
 }
 
 void host_close(struct host_image *h)

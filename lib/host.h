@@ -48,6 +48,9 @@ struct host_image {
 // form is pulled whole, into the same shape. A broken accelerated form is warned of and the
 // original is used. -errno logged.
 int host_open(const char *reference, const struct host_opts *o, struct host_image **ret) must_check;
+// The name that the store's index.json has, or would have, for a reference. Caller frees. -EINVAL
+// logged.
+int host_key(const char *reference, char **ret) must_check;
 // The image of an index that the store has: nobody is asked and no manifest is read, so img is
 // NULL. For processes that serve what another has opened. With `accelerated`, missing data will be
 // asked for at the reference's repository. -errno logged.

@@ -341,13 +341,15 @@ static int rewrite_index(yyjson_doc *doc, const char *tag, const char *media_typ
 	for (yyjson_val *v; r == 0 && (v = yyjson_arr_iter_next(&list));)
 		if (!is_replaced(v, tag))
 			r = json_put_val(b, NULL, v);
-	put_entry(b, tag, media_type, d);
+	if (d)
+		put_entry(b, tag, media_type, d);
 	json_close(b, ']');
 	json_close(b, '}');
 	return r;
 }
 
-static int add_to_index(
+// d = NULL: only removes what has the name.
+static int change_index(
 	struct layout *l, const char *tag, const char *media_type, const struct desc *d)
 {
 	cleanup_json yyjson_doc *doc = NULL;
@@ -388,7 +390,12 @@ static int layout_put_manifest(
 
 	if (r < 0)
 		return blob_error(l, &d.digest, r, "write");
-	return tag ? add_to_index(l, tag, media_type, &d) : 0;
+	return tag ? change_index(l, tag, media_type, &d) : 0;
+}
+
+int layout_forget(struct repo *repo, const char *tag)
+{
+	return change_index((struct layout *)repo, tag, NULL, NULL);
 }
 
 // ---- opening ----

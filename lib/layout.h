@@ -12,4 +12,7 @@
 // blobs/sha256. -errno logged.
 int layout_init(const char *dir) must_check;
 
+// Removes the entries of this name ("": those without) from index.json; blobs stay. -errno logged.
+int layout_forget(struct repo *repo, const char *tag) must_check;
+
 #endif

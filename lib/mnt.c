@@ -105,6 +105,13 @@ int mnt_set(int fd, unsigned attrs, bool recursive)
 	return ret_errno(syscall(SYS_mount_setattr, fd, "", flags, &a, sizeof a));
 }
 
+int mnt_clear(int fd, unsigned attrs)
+{
+	struct mount_attr a = { .attr_clr = attrs };
+
+	return ret_errno(syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &a, sizeof a));
+}
+
 int mnt_attach(int mnt, int target)
 {
 	unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;

@@ -36,6 +36,8 @@ int mnt_new(
 int mnt_clone(int dirfd, const char *path, bool recursive, int *ret_fd) must_check;
 // Sets MOUNT_ATTR_* flags; the mount (and those below it when recursive) is private from then on.
 int mnt_set(int fd, unsigned attrs, bool recursive) must_check;
+// Takes MOUNT_ATTR_* flags off.
+int mnt_clear(int fd, unsigned attrs) must_check;
 // Attaches a detached mount at the very object that target (O_PATH) refers to.
 int mnt_attach(int mnt, int target) must_check;
 // As mnt_attach; then opens root/path again and makes sure that the mount is what is found there:

@@ -1,4 +1,4 @@
-// opt.c - options, help and (later) completion from one table per verb
+// opt.c - options and help from one table per verb
 // SPDX-License-Identifier: Apache-2.0
 #include "opt.h"
 
@@ -101,6 +101,40 @@ static const struct opt *find_brief(const struct opt *table, char c)
 	return NULL;
 }
 
+bool opt_nearly(const char *a, const char *b)
+{
+	while (*a && *a == *b)
+		a++, b++;
+	if (*a && *b &&
+		(!strcmp(a + 1, b + 1) ||
+			(a[1] && a[0] == b[1] && a[1] == b[0] && !strcmp(a + 2, b + 2))))
+		return true;
+	return (*a && !strcmp(a + 1, b)) || (*b && !strcmp(a, b + 1));
+}
+
+// An option of either table that may have been meant.
+static const char *meant(const struct applet *a, const char *s)
+{
+	const struct opt *tables[] = { a->opts, opt_common };
+	cleanup_free char *name = xstrndup(s, strcspn(s, "="));
+
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+		for (const struct opt *o = tables[i]; o->set; o++)
+			if (o->name && !o->hidden && opt_nearly(name, o->name))
+				return o->name;
+	return NULL;
+}
+
+static int unknown(const struct applet *a, const char *text)
+{
+	const char *name = text[1] == '-' ? meant(a, text + 2) : NULL;
+
+	warn("unknown option %s; try 'fcpull %s --help'", log_quote(text), a->name);
+	if (name)
+		warn("did you mean '--%s'?", name);
+	return -EINVAL;
+}
+
 static int usage(const struct applet *a, const char *what, const char *text)
 {
 	warn("%s %s; try 'fcpull %s --help'", what, log_quote(text), a->name);
@@ -117,7 +151,7 @@ static int take_long(const struct applet *a, int argc, char **argv, int *i)
 	if (!o)
 		o = find_long(opt_common, s, len);
 	if (!o)
-		return usage(a, "unknown option", argv[*i]);
+		return unknown(a, argv[*i]);
 	if (!o->arg) {
 		// --rm=false and the like: a flag that is switched off again
 		if (eq && strcmp(eq, "=true") && strcmp(eq, "=false"))
@@ -146,7 +180,7 @@ static int take_brief(const struct applet *a, int argc, char **argv, int *i)
 		if (!o)
 			o = find_brief(opt_common, *s);
 		if (!o)
-			return usage(a, "unknown option", argv[*i]);
+			return unknown(a, argv[*i]);
 		if (o->arg && o->arg[0] != '[') {
 			if (s[1])
 				return o->set(o, s + 1);
@@ -161,6 +195,17 @@ static int take_brief(const struct applet *a, int argc, char **argv, int *i)
 	return 0;
 }
 
+static int opt_set_progress(const struct opt *o, const char *value)
+{
+	static const char *const names[] = { "auto", "tty", "plain", "json", "none" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(value, names[i]))
+			return opt_str(o, value);
+	return bad_value(o, value, "auto, tty, plain, json or none");
+}
+
+const char *opt_progress = "auto";
 static bool help_wanted;
 static unsigned verbosity;
 static bool debug_wanted, quiet_wanted, version_wanted;
@@ -170,6 +215,8 @@ const struct opt opt_common[] = {
 	{ 0, "debug", NULL, "say everything, each request included", opt_flag, &debug_wanted,
 		false },
 	{ 'q', "quiet", NULL, "errors only, no progress", opt_flag, &quiet_wanted, false },
+	{ 0, "progress", "HOW", "auto, tty, plain, json or none", opt_set_progress, &opt_progress,
+		false },
 	{ 'h', "help", NULL, "this text", opt_flag, &help_wanted, false },
 	{ 0, "version", NULL, "the version", opt_flag, &version_wanted, true },
 	{ 0 },
@@ -229,7 +276,8 @@ static void help_rows(const struct opt *table, FILE *to)
 		if (!o->arg)
 			snprintf(left, sizeof left, "%s --%s", brief, o->name);
 		else if (o->arg[0] == '[')
-			snprintf(left, sizeof left, "%s --%s[=%s", brief, o->name, o->arg + 1);
+			snprintf(left, sizeof left, "%s --%s[=%.*s]", brief, o->name,
+				(int)strcspn(o->arg + 1, "]"), o->arg + 1);
 		else
 			snprintf(left, sizeof left, "%s --%s %s", brief, o->name, o->arg);
 		fprintf(to, "  %-28s %s\n", left, o->help);
@@ -238,7 +286,8 @@ static void help_rows(const struct opt *table, FILE *to)
 
 void opt_help(const struct applet *a, FILE *to)
 {
-	fprintf(to, "usage: fcpull %s [OPTION]... %s\n\n%s\n\n", a->name, a->args, a->line);
+	fprintf(to, "usage: fcpull %s [OPTION]...%s%s\n\n%s\n\n", a->name, *a->args ? " " : "",
+		a->args, a->line);
 	help_rows(a->opts, to);
 	help_rows(opt_common, to);
 	if (a->help)

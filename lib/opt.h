@@ -1,4 +1,4 @@
-// opt.h - options, help and (later) completion from one table per verb
+// opt.h - options and help from one table per verb; optdoc.h makes completions and manual pages of it
 // SPDX-License-Identifier: Apache-2.0
 #ifndef OPT_H
 #define OPT_H
@@ -40,11 +40,15 @@ struct applet {
 };
 
 // The options that every verb has (-v -q --debug -h --version, --root).
-extern bool opt_quiet; // -q: no progress
+extern bool opt_quiet;		 // -q: no progress
+extern const char *opt_progress; // --progress: auto, tty, plain, json or none
 extern const struct opt opt_common[];
 // Parses argv[1..]; leaves operands in argv[0..*ret_argc). 0; 1 = help was printed, exit 0; -EINVAL
 // = usage error, said.
 int opt_parse(const struct applet *a, int argc, char **argv, int *ret_argc) must_check;
+// Is b what was meant by a? The usual slips of a finger: one letter too many, missing, wrong, or two
+// swapped.
+bool opt_nearly(const char *a, const char *b) must_check;
 void opt_help(const struct applet *a, FILE *to);
 
 #endif

@@ -134,6 +134,7 @@ int plain_pull(struct store *s, struct image *img, struct index **ret)
 	r = open_spools(s, spools, img->n_layers);
 	if (!r)
 		r = plain_read(img, spools, &ix);
+	store_hold(s); // until the caller has named what comes now
 	if (!r)
 		r = adopt_all(s, spools, ix);
 	if (!r)

@@ -3,36 +3,128 @@
 #include "progress.h"
 
 #include <pthread.h>
+#include <sys/ioctl.h>
 
+#include "json.h"
 #include "opt.h"
 
-#define REDRAW_NS 100000000ull	 // tty: 10 times a second
-#define REPEAT_NS 10000000000ull // else: every 10 s
+enum mode { TTY, PLAIN, JSON, NONE };
+
+static const struct {
+	const char *name;
+	enum mode mode;
+	uint64_t every_ns; // at most so often
+} modes[] = {
+	{ "tty", TTY, 100000000 },
+	{ "plain", PLAIN, 10000000000 },
+	{ "json", JSON, 500000000 },
+	{ "none", NONE, UINT64_MAX },
+};
 
 struct progress {
 	char *what;
 	uint64_t total, done;
 	uint64_t started, said;
-	bool tty;
+	size_t mode;	      // of modes
 	pthread_mutex_t lock; // guards done and said
 };
 
-static void say(struct progress *p, const char *how)
+static bool can_redraw(void)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(STDERR_FILENO) && (!term || strcmp(term, "dumb"));
+}
+
+static size_t choose_mode(void)
+{
+	const char *want = opt_quiet	       ? "none"
+		: strcmp(opt_progress, "auto") ? opt_progress
+		: can_redraw()		       ? "tty"
+					       : "plain";
+
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++)
+		if (!strcmp(want, modes[i].name))
+			return i;
+	return ARRAY_LEN(modes) - 1; // opt.c has refused all others
+}
+
+static size_t columns(void)
+{
+	struct winsize w;
+
+	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || !w.ws_col ? 80 : w.ws_col;
+}
+
+static uint64_t rate_of(const struct progress *p)
 {
 	uint64_t ns = now_ns() - p->started;
-	char done[16], total[16], rate[16], line[256];
-	int n = snprintf(line, sizeof line, "%s%s: %s", p->tty ? "\r" : "", p->what,
-		human_size(p->done, done));
 
+	return ns < 1000000 ? 0 : (uint64_t)((double)p->done * 1e9 / (double)ns);
+}
+
+static void put_left(struct buf *b, const struct progress *p, uint64_t rate)
+{
+	uint64_t s = rate ? (p->total - p->done) / rate : 0;
+
+	if (s >= 3600)
+		buf_printf(b, ", %llu h %02llu min left", (unsigned long long)s / 3600,
+			(unsigned long long)s / 60 % 60);
+	else if (s >= 60)
+		buf_printf(b, ", %llu min %02llu s left", (unsigned long long)s / 60,
+			(unsigned long long)s % 60);
+	else if (s)
+		buf_printf(b, ", %llu s left", (unsigned long long)s);
+}
+
+static void put_text(struct buf *b, const struct progress *p, const char *how)
+{
+	uint64_t rate = rate_of(p);
+	char size[16];
+
+	buf_printf(b, "%s: %s", p->what, human_size(p->done, size));
 	if (p->total && !how)
-		n += snprintf(line + n, sizeof line - (size_t)n, " of %s, %u %%",
-			human_size(p->total, total), (unsigned)(p->done * 100 / p->total));
-	if (ns > 1000000)
-		n += snprintf(line + n, sizeof line - (size_t)n, ", %s/s",
-			human_size((uint64_t)((double)p->done * 1e9 / (double)ns), rate));
+		buf_printf(b, " of %s, %u %%", human_size(p->total, size),
+			(unsigned)(p->done * 100 / p->total));
+	if (rate)
+		buf_printf(b, ", %s/s", human_size(rate, size));
+	if (p->total > p->done && !how)
+		put_left(b, p, rate);
 	if (how)
-		n += snprintf(line + n, sizeof line - (size_t)n, ", %s", how);
-	fprintf(stderr, "%s%s%s", line, p->tty ? "\033[K" : "", how || !p->tty ? "\n" : "");
+		buf_printf(b, ", %s", how);
+}
+
+static void put_json(struct buf *b, const struct progress *p, const char *how)
+{
+	json_open(b, NULL, '{');
+	json_put_str(b, "event", how ? "end" : p->said == p->started ? "start" : "progress");
+	json_put_str(b, "what", p->what);
+	json_put_u64(b, "done", p->done);
+	if (p->total)
+		json_put_u64(b, "total", p->total);
+	json_put_u64(b, "bytesPerSecond", rate_of(p));
+	if (how)
+		json_put_str(b, "result", how);
+	json_close(b, '}');
+}
+
+// One write, so that lines of others do not come between.
+static void say(struct progress *p, const char *how)
+{
+	cleanup_buf struct buf b = { 0 };
+	enum mode mode = modes[p->mode].mode;
+
+	if (mode == NONE)
+		return;
+	if (mode == JSON)
+		put_json(&b, p, how);
+	else
+		put_text(&b, p, how);
+	// a line that is broken cannot be drawn over
+	if (mode == TTY && !how)
+		b.len = MIN(b.len, columns() - 1);
+	fprintf(stderr, "%s%.*s%s%s", mode == TTY ? "\r" : "", (int)b.len, (char *)b.data,
+		mode == TTY ? "\033[K" : "", how || mode != TTY ? "\n" : "");
 }
 
 struct progress *progress_start(const char *what, uint64_t total)
@@ -41,9 +133,11 @@ struct progress *progress_start(const char *what, uint64_t total)
 
 	p->what = xstrdup(what);
 	p->total = total;
-	p->tty = isatty(STDERR_FILENO);
+	p->mode = choose_mode();
 	p->started = p->said = now_ns();
 	pthread_mutex_init(&p->lock, NULL);
+	if (modes[p->mode].mode == JSON)
+		say(p, NULL);
 	return p;
 }
 
@@ -53,7 +147,7 @@ void progress_add(struct progress *p, uint64_t bytes)
 
 	pthread_mutex_lock(&p->lock);
 	p->done += bytes;
-	if (!opt_quiet && now - p->said >= (p->tty ? REDRAW_NS : REPEAT_NS)) {
+	if (now - p->said >= modes[p->mode].every_ns) {
 		p->said = now;
 		say(p, NULL);
 	}
@@ -64,8 +158,7 @@ void progress_end(struct progress *p, const char *how)
 {
 	if (!p)
 		return;
-	if (!opt_quiet)
-		say(p, how);
+	say(p, how);
 	pthread_mutex_destroy(&p->lock);
 	free(p->what);
 	free(p);

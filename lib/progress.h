@@ -1,7 +1,9 @@
 // progress.h - how far a long operation is, on standard error
 //
-// On a terminal one line is redrawn, at most ten times a second; elsewhere a line is printed at the
-// start, at the end and every ten seconds between. Nothing with -q. Any thread may add.
+// --progress=auto: on a terminal one line is redrawn, at most ten times a second, not longer than the
+// terminal is wide; elsewhere (plain) a line is printed every ten seconds and at the end. json: a line
+// each: {"event":"start|progress|end","what":...,"done":N,"total":N,"bytesPerSecond":N,"result":...},
+// twice a second. Nothing with none or -q. Any thread may add.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef PROGRESS_H
 #define PROGRESS_H

@@ -658,6 +658,7 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 		!s.holder	   ? "local files, no process"
 			: s.shared ? "shared holder"
 				   : "new holder");
+	store_release(h->store); // the state file names the index
 	*ret = s;
 	return 0;
 }
@@ -681,6 +682,10 @@ int serve_start(
 	if (r)
 		return warn_errno(r, "open mount point %s", log_quote(at));
 	r = serve_image(h, conf, ret);
+	if (!r && conf->attrs_clear)
+		r = mnt_clear(ret->mnt, conf->attrs_clear);
+	if (!r && conf->attrs_set)
+		r = mnt_set(ret->mnt, conf->attrs_set, false);
 	return r ? r : serve_attach(ret, at);
 }
 

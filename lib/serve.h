@@ -12,6 +12,8 @@ struct serve_conf {
 	const char *why;	    // that driver, for `status`: set by serve_image
 	uint64_t deadline_ns;	    // of a read that needs the registry; UINT64_MAX: none
 	enum lazy_fill fill;	    // of what nobody has read
+	// of the mount that serve_start makes, which is nosuid and nodev: MOUNT_ATTR_NOEXEC ... more, less
+	unsigned attrs_set, attrs_clear;
 	bool hasty;	    // without a boot stream, LAZY_FILL_AUTO fills from the beginning
 	uint64_t fill_rate; // its bytes per second at most; 0: any
 	int record;	    // where reads are written down (implies `alone`); 0: nowhere

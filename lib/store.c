@@ -25,7 +25,7 @@ static char *default_path(void)
 
 static int open_dirs(struct store *s)
 {
-	static const char *const dirs[] = { "data", "local", "tmp", "mnt" };
+	static const char *const dirs[] = { "data", "local", "use", "tmp", "mnt" };
 	int r = mkdir_p(s->path, 0700);
 
 	if (r)
@@ -47,7 +47,7 @@ int store_open(const char *path, struct store **ret)
 	struct ref ref = { .transport = REF_OCI };
 	int r;
 
-	s->fd = -1;
+	s->fd = s->hold = -1;
 	s->path = path ? xstrdup(path) : default_path();
 	if (!s->path) {
 		free(s);
@@ -71,10 +71,102 @@ void store_close(struct store *s)
 	if (!s)
 		return;
 	repo_close(s->repo);
+	store_release(s);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s->path);
 	free(s);
+}
+
+// ---- who is at work ----
+
+static int lock_file(struct store *s, int how)
+{
+	cleanup_fd int fd = openat(s->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, how))
+		if (errno != EINTR)
+			return -errno;
+	return steal_fd(&fd);
+}
+
+void store_hold(struct store *s)
+{
+	if (s->hold >= 0)
+		return;
+	s->hold = lock_file(s, LOCK_SH);
+	// without locks there is no gc either: it cannot get its own
+	if (s->hold < 0)
+		debug("lock the store %s: %s", s->path, strerror(-s->hold));
+}
+
+void store_release(struct store *s)
+{
+	if (s->hold >= 0)
+		close(s->hold);
+	s->hold = -1;
+}
+
+int store_lock(struct store *s, bool wait)
+{
+	int fd = lock_file(s, LOCK_EX | (wait ? 0 : LOCK_NB));
+
+	return fd < 0 && fd != -EWOULDBLOCK
+		? warn_errno(fd, "lock the store %s", log_quote(s->path))
+		: fd;
+}
+
+static void use_path(const char *key, char out[static 80])
+{
+	struct digest d = sha256_of(key, strlen(key));
+	char hex[65];
+
+	snprintf(out, 80, "use/%s", digest_hex(&d, hex));
+}
+
+void store_touch(struct store *s, const char *key)
+{
+	cleanup_fd int fd = -1;
+	char path[80];
+
+	use_path(key, path);
+	fd = openat(s->fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || futimens(fd, NULL))
+		debug("note the use of %s: %s", key, strerror(errno));
+}
+
+int store_pin(struct store *s, const char *key, bool pinned)
+{
+	char path[80];
+	int r;
+
+	use_path(key, path);
+	r = write_file_at(s->fd, path, "pinned\n", pinned ? 7 : 0, 0600);
+	return r ? warn_errno(r, "write %s in the store %s", path, log_quote(s->path)) : 0;
+}
+
+int64_t store_last_use(struct store *s, const char *key, bool *ret_pinned)
+{
+	struct stat st;
+	char path[80];
+
+	use_path(key, path);
+	if (fstatat(s->fd, path, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) {
+		*ret_pinned = false;
+		return 0;
+	}
+	*ret_pinned = st.st_size != 0;
+	return st.st_mtim.tv_sec;
+}
+
+void store_forget_use(struct store *s, const char *key)
+{
+	char path[80];
+
+	use_path(key, path);
+	unlinkat(s->fd, path, 0);
 }
 
 // ---- small objects ----

@@ -3,6 +3,9 @@
 //	oci-layout index.json blobs/sha256/HEX	manifests, configs, index sections (lib/layout.c reads and writes these)
 //	data/HEX/{blocks,map,sealed}		a data space: sparse file, one bit per 4 KiB block; HEX = index_space_key; seal.h
 //	local/HEX				for an original that was pulled whole: digest of the index made here; HEX = its manifest
+//	use/HEX					an image's last use (its mtime), "pinned" in it; HEX = sha256 of its name in index.json
+//	limit					bytes that gc leaves when it is not told otherwise
+//	lock					held shared while something is brought in and nothing names it yet; gc's alone
 //	tmp/					what is being made (files without names)
 //	mnt/					always empty here: where `run` mounts, in a mount namespace of its own
 //
@@ -18,11 +21,29 @@ struct store {
 	int fd; // its directory
 	char *path;
 	struct repo *repo; // its OCI layout, for writing
+	int hold;	   // `lock`, or -1
 };
 // path: NULL = $FCPULL_ROOT, else /var/lib/fcpull for root, else $XDG_DATA_HOME/fcpull or
 // ~/.local/share/fcpull. Made (0700) if missing.
 int store_open(const char *path, struct store **ret) must_check;
 void store_close(struct store *s);
+
+// From here until store_release no gc runs: what is put in stays although nothing names it yet, what
+// was found stays found. Waits for one that is under way. Not for long: it is not held over the
+// network, and while data is used its spaces' own locks are enough.
+void store_hold(struct store *s);
+void store_release(struct store *s);
+// For gc: alone in the store. A descriptor; -EWOULDBLOCK (silent) when others are not ready and
+// `wait` is false; -errno logged.
+int store_lock(struct store *s, bool wait) must_check;
+
+// The image of this name in index.json was used now.
+void store_touch(struct store *s, const char *key);
+// Pinned images are never trimmed. -errno logged.
+int store_pin(struct store *s, const char *key, bool pinned) must_check;
+// When, and whether; 0 if it never was (it is of another fcpull).
+int64_t store_last_use(struct store *s, const char *key, bool *ret_pinned);
+void store_forget_use(struct store *s, const char *key);
 
 // Small objects by content. get: -ENOENT silent; a damaged one is removed and -ENOENT. Caller
 // frees.

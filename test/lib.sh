@@ -6,7 +6,8 @@
 # Programs that the cases use, and the Debian packages that bring them; what is missing is installed once, by root only.
 TOOLS='skopeo:skopeo umoci:umoci docker-registry:docker-registry podman:podman crun:crun htpasswd:apache2-utils openssl:openssl
 fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl
-docker-credential-pass:golang-docker-credential-helpers pass:pass gpg:gnupg expect:expect nginx:nginx-light qemu-system-x86_64:qemu-system-x86'
+docker-credential-pass:golang-docker-credential-helpers pass:pass gpg:gnupg expect:expect nginx:nginx-light qemu-system-x86_64:qemu-system-x86
+zsh:zsh fish:fish mandoc:mandoc man:man-db groff:groff shellcheck:shellcheck strace:strace'
 
 install_tools() {
 	local t missing=()
@@ -21,14 +22,15 @@ install_tools() {
 	apt_install "${missing[@]}" || echo "test/run: apt-get install failed: ${missing[*]}" >&2
 }
 apt_install() {
-	local had=''; command -v docker-registry >/dev/null && had=1
+	local p new=()
+	for p in docker-registry nginx; do command -v $p >/dev/null || new+=("$p"); done
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get -qq -y --no-install-recommends install "$@" >/dev/null 2>&1 || {
 		apt-get -qq update && apt-get -qq -y --no-install-recommends install "$@"; } >/dev/null 2>&1 || return 1
-	# Debian's package starts a registry on port 5000 that nobody asked for
-	if [ -z "$had" ] && command -v docker-registry >/dev/null; then
-		systemctl disable --now docker-registry >/dev/null 2>&1 || true
-	fi
+	# Debian's packages start servers that nobody asked for
+	for p in "${new[@]}"; do
+		! command -v "$p" >/dev/null || systemctl disable --now "$p" >/dev/null 2>&1 || true
+	done
 }
 
 # What is downloaded once and kept. (A case has a HOME of its own.)
@@ -194,6 +196,19 @@ make_guest() {
 make_small_fc() {
 	copy_layout "$(fixture small)" "$1"
 	local r; for r in bb bb-ep tiny; do FCPULL_ROOT=$1.store "$FCPULL" convert "oci:$1:$r"; done
+}
+# For gc: images a, b, c of 4 MB each, accelerated; p, not accelerated; a and aa have the same data.
+make_gc_images() {
+	local n
+	for n in a b c p; do
+		mkdir -p "$1.$n/data"
+		python3 -c 'import random, sys; open(sys.argv[2], "wb").write(random.Random(sys.argv[1]).randbytes(4 << 20))' "$n" "$1.$n/data/$n"
+		python3 -c 'import random, sys; open(sys.argv[2], "wb").write(random.Random(sys.argv[1]).randbytes(3000))' "small$n" "$1.$n/data/small"
+		python3 "$TESTS/oci.py" "$1" $n "$1.$n"
+	done
+	cp "$1.a" -r "$1.aa"
+	python3 "$TESTS/oci.py" "$1" aa "$1.aa"
+	for n in a b c aa; do "$FCPULL" convert -q --root "$1.store" "oci:$1:$n"; done
 }
 # A small Debian: minbase by mmdebstrap, then a layer on it; with the machine's own mirror.
 make_debian() {

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "tap.h"
 
@@ -382,6 +383,80 @@ static void test_fill_holes(void)
 	ok(pread(fd, &c, 1, 50000) == 1 && c == 'x', "and changes nothing");
 }
 
+// ---- who is at work ----
+
+static int lock_of(const char *name, int how)
+{
+	int fd = openat(s->fd, name, O_RDONLY | O_CLOEXEC), r;
+
+	r = flock(fd, how | LOCK_NB) ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+static void test_locks(void)
+{
+	struct digest key = sha256_of("locks", 5);
+	struct space_file f;
+	char path[80];
+	int fd;
+
+	space_path(&key, path);
+	ok(!store_space(s, &key, 10, &f) && lock_of(path, LOCK_EX) == -EWOULDBLOCK,
+		"a space that is open is locked");
+	space_file_close(&f);
+	ok(!lock_of(path, LOCK_EX), "no more when it is closed");
+
+	store_hold(s);
+	ok(store_lock(s, false) == -EWOULDBLOCK, "gc waits for a hold");
+	store_hold(s);
+	store_release(s);
+	fd = store_lock(s, false);
+	ok(fd >= 0 && lock_of("lock", LOCK_SH) == -EWOULDBLOCK, "and then is alone");
+	close(fd);
+}
+
+// Opens the space while it is locked and then removed, as gc does it.
+static void *open_late(void *arg)
+{
+	return (void *)(intptr_t)store_space(s, arg, 10, &(struct space_file){ 0 });
+}
+
+static void test_removed_meanwhile(void)
+{
+	struct digest key = sha256_of("gone", 4);
+	pthread_t t;
+	char path[80];
+	void *r;
+	int held = space_dir(s, &key, path);
+
+	if (held < 0 || flock(held, LOCK_EX) || pthread_create(&t, NULL, open_late, &key))
+		abort();
+	usleep(50000); // it may wait by now, or come later: both must work
+	if (remove_tree_at(s->fd, path))
+		abort();
+	close(held);
+	pthread_join(t, &r);
+	ok(!r && !faccessat(s->fd, path, F_OK, 0), "a space that is removed before it is opened");
+}
+
+static void test_uses(void)
+{
+	bool pinned = true;
+	int64_t t = time(NULL);
+
+	ok(!store_last_use(s, "img:1", &pinned) && !pinned, "never used");
+	store_touch(s, "img:1");
+	ok(store_last_use(s, "img:1", &pinned) >= t - 1 && !pinned, "used now");
+	ok(!store_pin(s, "img:1", true) && store_last_use(s, "img:1", &pinned) && pinned, "pinned");
+	store_touch(s, "img:1");
+	ok(store_last_use(s, "img:1", &pinned) && pinned, "and so after the next use");
+	ok(!store_pin(s, "img:1", false) && store_last_use(s, "img:1", &pinned) && !pinned,
+		"unpinned");
+	store_forget_use(s, "img:1");
+	ok(!store_last_use(s, "img:1", &pinned), "forgotten");
+}
+
 int main(void)
 {
 	if (!mkdtemp(dir))
@@ -395,6 +470,9 @@ int main(void)
 	test_adopt();
 	test_concurrent_open();
 	test_fill_holes();
+	test_locks();
+	test_removed_meanwhile();
+	test_uses();
 	store_close(s);
 	ok(!remove_tree_at(AT_FDCWD, dir), "clean up");
 	return tap_end();
