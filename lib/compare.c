@@ -2,20 +2,21 @@
 //
 // The original is read again, layer by layer, as a plain pull reads it; the data blobs are read
 // whole, decoded and laid out as data spaces in scratch files. Then both trees are walked side by
-// side.
+// side, and the boot frames are compared with the data that they stand for.
 // SPDX-License-Identifier: Apache-2.0
 #include "compare.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "format.h"
 #include "log.h"
 #include "pack.h"
 #include "plain.h"
 #include "progress.h"
 
 #define SHOW_MAX 20
-#define IO_SIZE (1u << 20)
+#define IO_SIZE ((size_t)FMT_FRAME_BLOCKS_MAX * BLOCK_BYTES)
 
 struct side {
 	const struct index *ix;
@@ -97,26 +98,10 @@ static int read_space(
 		     : (int)n;
 }
 
-// The boot blob is read whole for its digest; its index section has been checked when it was
-// loaded.
-static int read_boot(struct image *img)
-{
-	cleanup_stream struct stream *s = NULL;
-	cleanup_free uint8_t *buf = xmalloc(IO_SIZE);
-	ssize_t n;
-	int r = repo_open_blob(img->repo, &img->accel->boot, 0, &s);
-
-	if (r)
-		return r;
-	while ((n = stream_read(s, buf, IO_SIZE)) > 0)
-		;
-	return (int)n;
-}
-
 static int read_spaces(struct image *img, const struct index *ix, const int *fds)
 {
 	uint32_t blob = 0;
-	int r = read_boot(img);
+	int r = 0;
 
 	for (uint32_t i = 0; i < index_spaces(ix) && !r; i++) {
 		struct space_view sp;
@@ -313,6 +298,66 @@ static int compare_trees(struct comparison *c)
 	return r;
 }
 
+// ---- the boot stream ----
+
+// A frame must hold what the data blobs have at its places: it is served in their stead.
+static bool frame_equals(
+	struct comparison *c, const struct frame_view *f, const uint8_t *plain, uint8_t *data)
+{
+	struct digest d = sha256_of(plain, (size_t)f->blocks << BLOCK_SHIFT);
+
+	for (uint32_t i = f->first_run; i < f->first_run + f->runs; i++) {
+		struct run_view v;
+		size_t n;
+
+		index_run(c->acc.ix, i, &v);
+		n = (size_t)v.blocks << BLOCK_SHIFT;
+		if (pread_full(c->acc.fds[v.space], data, n, (uint64_t)v.block << BLOCK_SHIFT) ||
+			memcmp(plain, data, n))
+			return false;
+		plain += n;
+	}
+	return digest_equal(&d, &f->sha);
+}
+
+// Its index section has been checked when it was loaded.
+static int skip_index(struct stream *s, uint8_t *buf, uint64_t left)
+{
+	int r = 0;
+
+	for (; left && !r; left -= MIN(left, (uint64_t)IO_SIZE))
+		r = stream_read_full(s, buf, (size_t)MIN(left, (uint64_t)IO_SIZE));
+	return r;
+}
+
+// The boot blob, read whole for its digest; c->a and c->b hold a frame each.
+static int compare_boot(struct comparison *c, struct image *img)
+{
+	cleanup_stream struct stream *s = NULL;
+	cleanup_free uint8_t *data = xmalloc(IO_SIZE);
+	int r = repo_open_blob(img->repo, &img->accel->boot, 0, &s);
+	ssize_t n;
+
+	if (!r)
+		r = skip_index(s, c->a, img->accel->index_size);
+	for (uint32_t i = 0; i < index_frames(c->acc.ix) && !r; i++) {
+		struct frame_view f;
+
+		index_frame(c->acc.ix, i, &f);
+		r = stream_read_full(s, c->a, f.clen);
+		if (r)
+			break;
+		if (!chunk_decode(f.codec, c->a, f.clen, c->b, (size_t)f.blocks << BLOCK_SHIFT) &&
+			frame_equals(c, &f, c->b, data))
+			continue;
+		if (c->differences++ < SHOW_MAX)
+			printf("boot frame %u: not the data that it stands for\n", i);
+	}
+	n = r ? r : stream_read(s, c->a, 1); // its end: the blob's own digest is checked there
+	return n > 0 ? warn_errno(-EBADMSG, "%s: the boot blob is too long", img->repo->name)
+		     : (int)n;
+}
+
 static int open_scratch(int *fds, uint32_t n)
 {
 	memset(fds, 0xff, n * sizeof *fds);
@@ -355,6 +400,8 @@ int64_t compare_forms(struct image *img, const struct index *ix)
 		c.b = xmalloc(IO_SIZE);
 		c.other = xmalloc(index_nodes(orig) * sizeof *c.other);
 		r = compare_trees(&c);
+		if (!r)
+			r = compare_boot(&c, img);
 		free(c.a);
 		free(c.b);
 		free(c.other);

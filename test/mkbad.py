@@ -5,6 +5,7 @@
 # Digests and sizes are made right again after the fault, so that the fault itself is met, unless it is about them.
 # SPDX-License-Identifier: Apache-2.0
 """mkbad.py --list | --list-fits | CASE LAYOUT | --list-forged | --forge FAULT LAYOUT REF"""
+import hashlib
 import inspect
 import json
 import os
@@ -606,7 +607,8 @@ FORGE = {_n: (_k, _f) for _n, _k, _f in (
         ("truncated", "broken", lambda a: a.ix.__delitem__(slice(-8, None))),
         ("longer", "broken", lambda a: a.ix.extend(bytes(8))),
         ("empty", "broken", lambda a: a.ix.__delitem__(slice(None))),
-        ("data-byte", "corrupt", lambda a: forge_data(a)))}
+        ("data-byte", "corrupt", lambda a: forge_data(a)),
+        ("frame-that-lies", "frame", lambda a: forge_frame(a)))}
 
 
 def put_header(a, off, data):
@@ -632,13 +634,25 @@ def forge_data(a):
     a.put(4, number, SPACE, 64, "32s", bytes.fromhex(d["digest"][7:]))
 
 
+def forge_frame(a):
+    """the first boot frame, stored, with other bytes and their right digest"""
+    at = a.sec[6][0]
+    clen, blocks = struct.unpack_from("<II", a.ix, at)
+    data = bytes([0x58]) * (blocks * 4096)
+    struct.pack_into("<I", a.ix, at, len(data))
+    a.ix[at + 16] = 0
+    a.ix[at + 32:at + 64] = hashlib.sha256(data).digest()
+    a.frames = data + a.frames[clen:]
+
+
 def main(argv):
     if argv == ["--list"]:
         for name, f in CASES.items():
             print(name, inspect.getdoc(f), sep="\t")
     elif argv == ["--list-forged"]:
         for name, (kind, _) in FORGE.items():
-            print(name, kind, sep="\t")
+            if kind != "frame":  # (needs an image with frames)
+                print(name, kind, sep="\t")
     elif len(argv) == 4 and argv[0] == "--forge":
         a = Accel(argv[2], argv[3])
         FORGE[argv[1]][1](a)
