@@ -132,7 +132,8 @@ static void exec_worker(const struct holder *h, int exe, int ctl, int ledger)
 	// dup2 clears the close-on-exec flag of the copies
 	if (dup2(ctl, WORK_CTL) < 0 || dup2(ledger, WORK_LEDGER) < 0 ||
 		fcntl(HOLD_FUSE, F_SETFD, 0) || fcntl(HOLD_ABOUT, F_SETFD, 0) ||
-		fcntl(HOLD_LOG, F_SETFD, 0) || fcntl(HOLD_RECORD, F_SETFD, 0))
+		fcntl(HOLD_LOG, F_SETFD, 0) || fcntl(HOLD_RECORD, F_SETFD, 0) ||
+		fcntl(HOLD_STORE, F_SETFD, 0))
 		_exit(EXIT_FAILURE);
 	syscall(SYS_execveat, exe, "", argv, environ, AT_EMPTY_PATH);
 	warn_errno(-errno, "%s: start a worker", h->image);
@@ -681,7 +682,7 @@ static void settle_in(struct holder *h, const char *connection)
 	signal(SIGTERM, SIG_IGN);
 	if (chdir("/"))
 		debug("chdir /: %s", strerror(errno));
-	for (int fd = HOLD_FUSE; fd <= HOLD_RECORD; fd++)
+	for (int fd = HOLD_FUSE; fd <= HOLD_STORE; fd++)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	// these two numbers are for the worker's side only
 	dup3(HOLD_DIR, WORK_CTL, O_CLOEXEC);

@@ -15,11 +15,11 @@
 #define HOLDER_NAME \
 	"@fcpull: " // argv[0] begins so: systemd spares '@' processes when it ends all others
 #define HOLDER_ROLE \
-	"fcpull-holder-2" // argv[1]; the number is that of the descriptors' and arguments' meaning
+	"fcpull-holder-3" // argv[1]; the number is that of the descriptors' and arguments' meaning
 #define WORKER_NAME "@fcpull-worker: "
-#define WORKER_ROLE "fcpull-worker-2"
+#define WORKER_ROLE "fcpull-worker-3"
 
-// Descriptors by number, in both processes; the worker has ABOUT, FUSE, LOG, RECORD, its own two,
+// Descriptors by number, in both processes; the worker has ABOUT, FUSE, LOG, RECORD, STORE, its own two,
 // and the first one BOOT.
 enum {
 	HOLD_FUSE = 3,	  // /dev/fuse, mounted
@@ -32,9 +32,10 @@ enum {
 	HOLD_READY = 10,  // pipe: one byte when the first worker could serve
 	HOLD_BOOT = 11,	  // the boot stream; /dev/null: none
 	HOLD_RECORD = 12, // where what is read is written down; /dev/null: nowhere
-	WORK_CTL = 13,	  // worker: SOCK_SEQPACKET to the holder
-	WORK_LEDGER = 14, // worker: memfd, struct fuse_ledger
-	HOLD_END = 15,
+	HOLD_STORE = 13, // the store's directory: its path may mean another place after switch_root
+	WORK_CTL = 14,	 // worker: SOCK_SEQPACKET to the holder
+	WORK_LEDGER = 15, // worker: memfd, struct fuse_ledger
+	HOLD_END = 16,
 };
 
 // Becomes the holder. argv: HOLDER_NAME and image, HOLDER_ROLE, ID, number of the FUSE connection.

@@ -398,7 +398,8 @@ static int open_known(
 	cleanup_free char *p = NULL;
 	char str[DIGEST_STR_LEN];
 	size_t n;
-	int r = store_open(o->root, &h->store);
+	int r = o->root_fd > 0 ? store_open_fd(o->root_fd, o->root, &h->store)
+			       : store_open(o->root, &h->store);
 
 	if (r)
 		return r;

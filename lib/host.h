@@ -12,6 +12,7 @@
 
 struct host_opts {
 	const char *root; // the store, or NULL
+	int root_fd;	  // its directory, open, for host_open_index; 0: by root
 	struct net_opts net;
 	struct platform platform;
 	bool original;		  // do not use an accelerated form

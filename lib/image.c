@@ -312,6 +312,16 @@ static bool is_ours(yyjson_val *v)
 	return image_entry_original(v) || (t && !strcmp(t, MT_FCPULL_IMAGE));
 }
 
+// What an entry's descriptor has inline, or NULL. Caller frees.
+static char *copy_of(const struct image *img, yyjson_val *v)
+{
+	char *copy = desc_inline(v, img->repo->name); // (a wrong one is said in any case)
+
+	if (img->no_copies)
+		free(steal(&copy));
+	return copy;
+}
+
 // The first entry for the platform; its media type may say that it is an index again.
 static int find_entry(
 	struct image *img, yyjson_val *root, const struct platform *want, struct entry *ret)
@@ -341,7 +351,7 @@ static int find_entry(
 		ret->platform = p;
 		ret->size = d.size;
 		digest_str(&d.digest, ret->digest);
-		ret->copy = desc_inline(v, img->repo->name);
+		ret->copy = copy_of(img, v);
 		return 0;
 	}
 	return 0;
@@ -375,7 +385,7 @@ static int find_accel(struct image *img, yyjson_val *root, const char *original,
 		ret->size = d.size;
 		first = first ? first : v;
 	}
-	ret->copy = desc_inline(first, img->repo->name);
+	ret->copy = copy_of(img, first);
 	return 0;
 }
 
@@ -440,6 +450,10 @@ static int accel_get(struct image *img, struct entry *e, struct found *f)
 	r = get_described(img->repo, e, steal(&e->copy), &f->accel->man);
 	if (!r)
 		r = accel_parse(img->repo->name, f);
+	if (!r && img->no_copies) {
+		free(steal(&f->subject_copy));
+		free(steal(&f->config_copy));
+	}
 	if (r)
 		found_fini(f);
 	return r;
@@ -646,6 +660,7 @@ int image_open(struct repo *repo, const struct ref *ref, const struct platform *
 	int r;
 
 	img->repo = repo;
+	img->no_copies = want == IMAGE_ACCELERATED; // somebody wants proof of what is there
 	r = get_manifest(repo, ref->digest ? ref->digest : ref->tag, &img->top);
 	if (!r) {
 		img->top_is_index = media_type_is_index(img->top.media_type);

@@ -38,6 +38,7 @@ struct image {
 	struct repo *repo;   // borrowed
 	struct manifest top; // what the reference names: an index, or the same manifest
 	bool top_is_index;
+	bool no_copies;	     // what is inline in descriptors is not used: each object is read
 	struct manifest man; // the original's manifest
 	struct desc config_desc;
 	char *config_json;

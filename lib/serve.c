@@ -216,7 +216,7 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 
 struct start {
 	const char *image, *id;
-	int fuse, about, exe, dir, state, listen, log, boot, record, ready[2];
+	int fuse, about, exe, dir, state, listen, log, boot, record, store, ready[2];
 	unsigned connection;
 };
 
@@ -235,7 +235,8 @@ static void exec_holder(const struct start *s)
 		[HOLD_LOG] = s->log,
 		[HOLD_READY] = s->ready[1],
 		[HOLD_BOOT] = s->boot,
-		[HOLD_RECORD] = s->record };
+		[HOLD_RECORD] = s->record,
+		[HOLD_STORE] = s->store };
 	cleanup_free char *name = xasprintf(HOLDER_NAME "%s", s->image),
 			  *connection = xasprintf("%u", s->connection);
 	char *argv[] = { name, HOLDER_ROLE, (char *)s->id, connection, NULL },
@@ -247,9 +248,9 @@ static void exec_holder(const struct start *s)
 		if (getenv(keep[i]))
 			env[n++] = xasprintf("%s=%s", keep[i], getenv(keep[i]));
 	// first out of the way of each other
-	for (int i = HOLD_FUSE; i <= HOLD_RECORD; i++)
+	for (int i = HOLD_FUSE; i <= HOLD_STORE; i++)
 		high[i] = fcntl(from[i] < 0 ? null : from[i], F_DUPFD_CLOEXEC, HOLD_END);
-	for (int i = HOLD_FUSE; i <= HOLD_RECORD; i++)
+	for (int i = HOLD_FUSE; i <= HOLD_STORE; i++)
 		if (high[i] < 0 || dup2(high[i], i) < 0)
 			_exit(EXIT_FAILURE);
 	if (setsid() < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
@@ -407,6 +408,7 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 		.dir = dir,
 		.state = lock,
 		.boot = h->boot_fd,
+		.store = h->store->fd,
 		.record = conf->record > 0 ? conf->record : -1 };
 	struct serving how = { .foreseen = is_foreseen(h), .record = conf->record > 0 };
 	struct state st = { 0 };

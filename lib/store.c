@@ -66,6 +66,23 @@ int store_open(const char *path, struct store **ret)
 	return 0;
 }
 
+int store_open_fd(int fd, const char *name, struct store **ret)
+{
+	struct store *s = xcalloc(1, sizeof *s);
+
+	s->hold = -1;
+	s->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	s->path = xstrdup(name);
+	if (s->fd < 0) {
+		int r = -errno;
+
+		store_close(s);
+		return warn_errno(r, "the store %s", log_quote(name));
+	}
+	*ret = s;
+	return 0;
+}
+
 void store_close(struct store *s)
 {
 	if (!s)

@@ -141,7 +141,9 @@ static int open_image(const struct about *a, struct host_image **ret)
 {
 	static struct host_opts o; // the repo borrows its net for as long as it is open
 
-	o = (struct host_opts){ .root = a->store, .net = { .plain_http = a->plain_http } };
+	o = (struct host_opts){
+		.root = a->store, .root_fd = HOLD_STORE, .net = { .plain_http = a->plain_http }
+	};
 	// secrets never touch a disk, and after a switch_root not even /proc can be reached by name
 	o.net.in_memory = true;
 	o.net.authfile = a->authfile;
