@@ -138,6 +138,11 @@ $(unit:%=build/asan/%): build/asan/%: build/asan/test/unit/%.o build/asan/libfcp
 	$(call say,LD,$@)
 	$(Q)$(cc_asan) $(ldflags_asan) -o $@ $^ $(LIBS)
 
+# What test/erofs.test mounts with: as the product is built.
+build/musl/erofsrun: build/musl/test/unit/erofsrun.o build/musl/libfcpull.a
+	$(call say,LD,$@)
+	$(Q)$(cc_musl) $(ldflags_musl) -o $@ $^ $(LIBS)
+
 # e.g. setarch -R build/tsan/test_lazyboot
 $(unit:%=build/tsan/%): build/tsan/%: build/tsan/test/unit/%.o build/tsan/libfcpull.a
 	$(call say,LD,$@)

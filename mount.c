@@ -64,7 +64,7 @@ bool mount_is_helper;
 static const struct opt mount_rows[] = {
 	{ 'o', "options", "LIST", "as mount(8) has them: ro, nosuid, _netdev ...", opt_str,
 		&mount_options, false },
-	{ 0, "image-file", NULL, "the image as one file, for a virtual machine's disk: at PATH",
+	{ 0, "image-file", NULL, "a file at PATH, for a virtual machine's disk",
 		opt_flag, &mount_image_file, false },
 	// what else mount(8) gives its helpers; -v is one of ours
 	{ 'f', "fake", NULL, "all but the mount", opt_flag, &mount_fake, true },
@@ -236,15 +236,17 @@ const struct applet applet_mount = {
 	"IMAGE DIR",
 	"mount an image read-only; data arrives when it is read",
 	mount_rows,
-	"A process stays behind to serve the mount, unless all of the image is in the store\n"
-	"and proved; 'fcpull umount DIR' ends it. An image\n"
+	"A process stays behind to serve the mount, unless all of the image is in the\n"
+	"store and proved; 'fcpull umount DIR' ends it. An image\n"
 	"without an accelerated form is pulled whole first.\n\n"
-	"With --image-file, PATH becomes a file (made if it is missing) that is a read-only disk\n"
-	"with an EROFS file system: the data arrives when the virtual machine reads it.\n\n"
+	"With --image-file, PATH becomes a file (made if it is missing) that is a\n"
+	"read-only disk with an EROFS file system: the data arrives when the virtual\n"
+	"machine reads it.\n\n"
 	"  fcpull mount registry.example/app:1 /mnt\n"
 	"  mount -t fcpull registry.example/app:1 /mnt    (mount.fcpull in /sbin)\n"
 	"  fcpull mount --image-file registry.example/app:1 /run/app.img\n"
-	"  qemu-system-x86_64 ... -drive file=/run/app.img,format=raw,readonly=on,if=virtio\n",
+	"  qemu-system-x86_64 ... \\\n"
+	"    -drive file=/run/app.img,format=raw,readonly=on,if=virtio\n",
 	mount_image,
 	false,
 	0,
