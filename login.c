@@ -101,7 +101,6 @@ static int ask_password(char *line, size_t n)
 	struct termios quiet;
 	int r;
 
-	fputs("Password: ", stderr);
 	if (tcgetattr(STDIN_FILENO, &saved_terminal))
 		return warn_errno(-errno, "terminal");
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
@@ -110,6 +109,8 @@ static int ask_password(char *line, size_t n)
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
 	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet))
 		return warn_errno(-errno, "terminal");
+	// not before: what is typed at once would be shown, and flushed away
+	fputs("Password: ", stderr);
 	r = read_line("password", line, n);
 	tcsetattr(STDIN_FILENO, TCSANOW, &saved_terminal);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
