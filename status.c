@@ -7,6 +7,7 @@
 #include "log.h"
 #include "seal.h"
 #include "state.h"
+#include "stats.h"
 
 #define ASK_MS 2000
 #define UPGRADE_MS 60000
@@ -23,6 +24,8 @@ struct live {
 	uint64_t present, total; // blocks
 	bool counted;
 	bool sealed; // what is mounted from now on needs no process
+	struct stats stats;
+	bool has_stats; // a mount without a process has none
 };
 
 // Blocks of zeros are neither fetched nor kept.
@@ -57,6 +60,7 @@ static int count_blocks(const struct host_image *h, struct live *l)
 static void look_at(int dir, struct live *l)
 {
 	struct host_opts o = { .root = l->s.store };
+	const struct stats *stats;
 	struct host_image *h;
 
 	l->answers = !l->s.local && !state_ask(dir, l->s.id, CTL_STATUS, -1, ASK_MS, &l->holder);
@@ -68,6 +72,11 @@ static void look_at(int dir, struct live *l)
 		return;
 	if (count_blocks(h, l))
 		debug("the blocks of %s cannot be counted", l->s.image);
+	l->has_stats = !l->s.local && !stats_open(h->store, &l->s.index, &stats);
+	if (l->has_stats) {
+		l->stats = *stats;
+		stats_free(stats);
+	}
 	host_close(h);
 }
 
@@ -92,10 +101,12 @@ static int look_at_all(int *ret_dir, struct live **ret, size_t *ret_n)
 
 // ---- status ----
 
-static bool status_json;
+static bool status_json, status_metrics;
 
 static const struct opt status_opts[] = {
 	{ 0, "json", NULL, "one JSON document", opt_flag, &status_json, false },
+	{ 0, "metrics", NULL, "counters, as Prometheus reads them", opt_flag, &status_metrics,
+		false },
 	{ 0 },
 };
 
@@ -174,6 +185,111 @@ static void print_live(const struct live *l)
 		l->sealed ? ": new mounts use local files only" : "");
 }
 
+// ---- metrics ----
+
+// Prometheus' text format 0.0.4: backslash, quote and newline of a label's value are escaped.
+static void print_label(const char *name, const char *value)
+{
+	printf("%s=\"", name);
+	for (; *value; value++)
+		if (*value == '\n')
+			fputs("\\n", stdout);
+		else if (*value == '\\' || *value == '"')
+			printf("\\%c", *value);
+		else
+			putchar(*value);
+	putchar('"');
+}
+
+struct metric {
+	const char *name, *type, *help;
+	bool (*value)(const struct live *l, uint64_t *ret); // false: this mount has none
+};
+
+#define COUNTER(field)                                               \
+	static bool get_##field(const struct live *l, uint64_t *ret) \
+	{                                                            \
+		*ret = l->stats.field;                               \
+		return l->has_stats;                                 \
+	}
+COUNTER(resolve_requests)
+COUNTER(resolve_bytes)
+COUNTER(boot_bytes)
+COUNTER(demand_requests)
+COUNTER(demand_bytes)
+COUNTER(fill_requests)
+COUNTER(fill_bytes)
+COUNTER(reads)
+COUNTER(waits)
+
+static bool get_waited(const struct live *l, uint64_t *ret)
+{
+	*ret = l->stats.waited_ns / 1000;
+	return l->has_stats;
+}
+
+static bool get_present(const struct live *l, uint64_t *ret)
+{
+	*ret = l->present << BLOCK_SHIFT;
+	return l->counted;
+}
+
+static bool get_total(const struct live *l, uint64_t *ret)
+{
+	*ret = l->total << BLOCK_SHIFT;
+	return l->counted;
+}
+
+static bool get_restarts(const struct live *l, uint64_t *ret)
+{
+	*ret = l->holder.restarts;
+	return l->answers;
+}
+
+static bool get_up(const struct live *l, uint64_t *ret)
+{
+	*ret = l->answers || l->s.local;
+	return true;
+}
+
+static const struct metric metrics[] = {
+	{ "fcpull_mount_up", "gauge", "the kernel or a holder serves it", get_up },
+	{ "fcpull_mount_present_bytes", "gauge", "decoded data in the store", get_present },
+	{ "fcpull_mount_size_bytes", "gauge", "decoded data of the image", get_total },
+	{ "fcpull_worker_restarts_total", "counter", "workers that died", get_restarts },
+	{ "fcpull_resolve_requests_total", "counter", "requests until the image was known",
+		get_resolve_requests },
+	{ "fcpull_resolve_bytes_total", "counter", "bytes received by them", get_resolve_bytes },
+	{ "fcpull_boot_bytes_total", "counter", "bytes of the boot stream", get_boot_bytes },
+	{ "fcpull_demand_requests_total", "counter", "requests for readers", get_demand_requests },
+	{ "fcpull_demand_bytes_total", "counter", "bytes asked for by them", get_demand_bytes },
+	{ "fcpull_fill_requests_total", "counter", "requests of the background fill",
+		get_fill_requests },
+	{ "fcpull_fill_bytes_total", "counter", "bytes asked for by it", get_fill_bytes },
+	{ "fcpull_reads_total", "counter", "reads that came to the worker", get_reads },
+	{ "fcpull_waits_total", "counter", "of them, those that had to wait", get_waits },
+	{ "fcpull_waited_microseconds_total", "counter", "their waits in sum", get_waited },
+};
+
+static void print_metrics(const struct live *v, size_t n)
+{
+	for (size_t m = 0; m < ARRAY_LEN(metrics); m++) {
+		printf("# HELP %s %s\n# TYPE %s %s\n", metrics[m].name, metrics[m].help,
+			metrics[m].name, metrics[m].type);
+		for (size_t i = 0; i < n; i++) {
+			uint64_t value;
+
+			if (!metrics[m].value(&v[i], &value))
+				continue;
+			printf("%s{", metrics[m].name);
+			print_label("image", v[i].s.image);
+			putchar(',');
+			print_label("id", v[i].s.id);
+			printf("} %llu\n", (unsigned long long)value);
+		}
+	}
+}
+
 static int status(int argc, char **argv)
 {
 	struct live *v;
@@ -189,7 +305,9 @@ static int status(int argc, char **argv)
 		return EXIT_FAILURE;
 	if (status_json)
 		print_json(v, n);
-	for (size_t i = 0; i < n && !status_json; i++)
+	if (status_metrics)
+		print_metrics(v, n);
+	for (size_t i = 0; i < n && !status_json && !status_metrics; i++)
 		print_live(&v[i]);
 	return 0;
 }

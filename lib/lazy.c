@@ -394,7 +394,10 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	idle = !--req->left; // nothing was queued, or all has been answered
 	r = req->error;
 	pthread_mutex_unlock(&lz->lock);
-	return idle ? (r ? r : 1) : 0;
+	if (!idle)
+		return 0;
+	count_wait(lz, req);
+	return r ? r : 1;
 }
 
 int lazy_read_wait(struct lazy *lz, uint32_t space, uint64_t off, void *buf, uint32_t len)
