@@ -64,8 +64,8 @@ bool mount_is_helper;
 static const struct opt mount_rows[] = {
 	{ 'o', "options", "LIST", "as mount(8) has them: ro, nosuid, _netdev ...", opt_str,
 		&mount_options, false },
-	{ 0, "image-file", NULL, "a file at PATH, for a virtual machine's disk",
-		opt_flag, &mount_image_file, false },
+	{ 0, "image-file", NULL, "a file at PATH, for a virtual machine's disk", opt_flag,
+		&mount_image_file, false },
 	// what else mount(8) gives its helpers; -v is one of ours
 	{ 'f', "fake", NULL, "all but the mount", opt_flag, &mount_fake, true },
 	{ 's', "sloppy", NULL, "for others", opt_flag, &mount_ignored, true },
