@@ -214,8 +214,7 @@ static bool took(int r, struct image **to, unsigned asked, bool warned)
 		image_free(img);
 	return good;
 }
-#define TOOK(asked, warned, ...) \
-	took(OPEN(IMAGE_ACCELERATED, &img, __VA_ARGS__), &img, asked, warned)
+#define TOOK(asked, warned, ...) took(OPEN(IMAGE_ANY, &img, __VA_ARGS__), &img, asked, warned)
 
 static void test_inline(void)
 {
@@ -226,6 +225,10 @@ static void test_inline(void)
 	ok(TOOK(1, false, INDEX(AMD64 "," OURS_INLINE("1", "2", "\"~1\"")),
 		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG),
 		"all inline: one request");
+	ok(took(OPEN(IMAGE_ACCELERATED, &img, INDEX(AMD64 "," OURS_INLINE("1", "2", "\"~1\"")),
+			ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG),
+		   &img, 4, false),
+		"but who wants proof reads each object: four");
 	ok(TOOK(2, false, INDEX(AMD64 "," OURS("1", "2")),
 		   ACCEL_INLINE("3", "2", "\"~3\"", "\"~2\""), MANIFEST("3"), CONFIG),
 		"the index's copy was dropped: two");
