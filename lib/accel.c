@@ -11,6 +11,7 @@
 
 #include "base64.h"
 #include "bootw.h"
+#include "desc.h"
 #include "indexw.h"
 #include "ingest.h"
 #include "intake.h"
@@ -267,16 +268,6 @@ int accel_boot(struct accel_job *m, const struct trace *t)
 
 // ---- manifests ----
 
-static void json_desc(struct buf *b, const char *key, const char *media_type, const struct desc *d)
-{
-	char s[DIGEST_STR_LEN];
-
-	json_open(b, key, '{');
-	json_put_str(b, "mediaType", media_type);
-	json_put_str(b, "digest", digest_str(&d->digest, s));
-	json_put_u64(b, "size", d->size);
-}
-
 // A copy of what a descriptor describes, in it, so that a reader need not ask for it (image-spec,
 // "data").
 static void json_data(struct buf *b, const void *p, size_t n, size_t max)
@@ -295,7 +286,7 @@ static void json_boot(struct buf *b, const struct accel_job *m)
 	char s[DIGEST_STR_LEN], size[24];
 
 	snprintf(size, sizeof size, "%llu", (unsigned long long)m->index.size);
-	json_desc(b, NULL, MT_FCPULL_BOOT, &m->boot);
+	desc_open(b, NULL, MT_FCPULL_BOOT, &m->boot);
 	json_open(b, "annotations", '{');
 	json_put_str(b, ANN_INDEX_DIGEST, digest_str(&m->index.digest, s));
 	json_put_str(b, ANN_INDEX_SIZE, size);
@@ -318,17 +309,16 @@ static int put_manifest(struct accel_job *m)
 	json_put_u64(b, "schemaVersion", 2);
 	json_put_str(b, "mediaType", MT_OCI_MANIFEST);
 	json_put_str(b, "artifactType", MT_FCPULL_IMAGE);
-	json_desc(b, "config", MT_OCI_CONFIG, &m->img->config_desc);
+	desc_open(b, "config", MT_OCI_CONFIG, &m->img->config_desc);
 	json_data(b, m->img->config_json, m->img->config_len, FMT_INLINE_MAX);
 	json_close(b, '}');
 	json_open(b, "layers", '[');
 	json_boot(b, m);
 	for (uint32_t i = 0; i < m->n_data; i++) {
-		json_desc(b, NULL, MT_FCPULL_DATA, &m->data[i]);
-		json_close(b, '}');
+		desc_put(b, NULL, MT_FCPULL_DATA, &m->data[i]);
 	}
 	json_close(b, ']');
-	json_desc(b, "subject", m->img->man.media_type, &original);
+	desc_open(b, "subject", m->img->man.media_type, &original);
 	json_data(b, m->img->man.bytes, m->img->man.len, FMT_INLINE_MAX);
 	json_close(b, '}');
 	json_close(b, '}');
@@ -342,7 +332,7 @@ static void json_our_entry(struct buf *b, const struct accel_job *m)
 	struct desc d = { sha256_of(m->manifest.data, m->manifest.len), m->manifest.len };
 	char s[DIGEST_STR_LEN];
 
-	json_desc(b, NULL, MT_OCI_MANIFEST, &d);
+	desc_open(b, NULL, MT_OCI_MANIFEST, &d);
 	json_put_str(b, "artifactType", MT_FCPULL_IMAGE);
 	json_open(b, "platform", '{');
 	json_put_str(b, "architecture", "unknown");
@@ -359,7 +349,7 @@ static void json_original_entry(struct buf *b, const struct image *img)
 {
 	struct desc d = original_desc(img);
 
-	json_desc(b, NULL, img->man.media_type, &d);
+	desc_open(b, NULL, img->man.media_type, &d);
 	json_open(b, "platform", '{');
 	json_put_str(b, "architecture", img->platform.arch);
 	json_put_str(b, "os", img->platform.os);

@@ -7,6 +7,7 @@
 // Threads: lock guards everything that changes.
 // SPDX-License-Identifier: Apache-2.0
 #include "blobfile.h"
+#include "desc.h"
 #include "format.h"
 #include "json.h"
 #include "log.h"
@@ -183,22 +184,11 @@ static int put_blob(struct repo *repo, const struct desc *d, int fd, const char 
 
 static void make_index(struct buf *b, const char *tag, const char *media_type, const struct desc *d)
 {
-	char str[DIGEST_STR_LEN];
-
 	json_open(b, NULL, '{');
 	json_put_u64(b, "schemaVersion", 2);
 	json_put_str(b, "mediaType", MT_OCI_INDEX);
 	json_open(b, "manifests", '[');
-	json_open(b, NULL, '{');
-	json_put_str(b, "mediaType", media_type);
-	json_put_str(b, "digest", digest_str(&d->digest, str));
-	json_put_u64(b, "size", d->size);
-	if (*tag) {
-		json_open(b, "annotations", '{');
-		json_put_str(b, "org.opencontainers.image.ref.name", tag);
-		json_close(b, '}');
-	}
-	json_close(b, '}');
+	desc_put_named(b, tag, media_type, d);
 	json_close(b, ']');
 	json_close(b, '}');
 }

@@ -3,6 +3,7 @@
 #include "desc.h"
 
 #include "base64.h"
+#include "format.h"
 #include "log.h"
 
 int desc_read_digest(yyjson_val *v, const char *key, const char *where, struct digest *ret)
@@ -60,4 +61,33 @@ char *desc_inline(yyjson_val *v, const char *where)
 	warn("%s: the inline copy of %s is not the right one; it is fetched", where,
 		digest_str(&d.digest, s));
 	return NULL;
+}
+
+// ---- written ----
+
+void desc_open(struct buf *b, const char *key, const char *media_type, const struct desc *d)
+{
+	char s[DIGEST_STR_LEN];
+
+	json_open(b, key, '{');
+	json_put_str(b, "mediaType", media_type);
+	json_put_str(b, "digest", digest_str(&d->digest, s));
+	json_put_u64(b, "size", d->size);
+}
+
+void desc_put(struct buf *b, const char *key, const char *media_type, const struct desc *d)
+{
+	desc_open(b, key, media_type, d);
+	json_close(b, '}');
+}
+
+void desc_put_named(struct buf *b, const char *name, const char *media_type, const struct desc *d)
+{
+	desc_open(b, NULL, media_type, d);
+	if (*name) {
+		json_open(b, "annotations", '{');
+		json_put_str(b, ANN_REF_NAME, name);
+		json_close(b, '}');
+	}
+	json_close(b, '}');
 }

@@ -1,4 +1,4 @@
-// desc.h - descriptors (image-spec 1.1, "OCI Content Descriptors"), read
+// desc.h - descriptors (image-spec 1.1, "OCI Content Descriptors"), read and written
 // SPDX-License-Identifier: Apache-2.0
 #ifndef DESC_H
 #define DESC_H
@@ -15,5 +15,13 @@ int desc_read(
 // The bytes that a descriptor carries of what it describes (its size of them, and a NUL behind), or
 // NULL: there are none, or they are not what it describes, which is warned of. Caller frees.
 char *desc_inline(yyjson_val *v, const char *where) must_check;
+
+// Opens a descriptor: mediaType, digest and size are written, the caller adds what it has and closes
+// it. key: its name in an object, NULL in an array.
+void desc_open(struct buf *b, const char *key, const char *media_type, const struct desc *d);
+// A whole one, with nothing else in it.
+void desc_put(struct buf *b, const char *key, const char *media_type, const struct desc *d);
+// One in an index of a layout, with its name as the image-spec has it; "" = none.
+void desc_put_named(struct buf *b, const char *name, const char *media_type, const struct desc *d);
 
 #endif

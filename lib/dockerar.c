@@ -9,6 +9,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dockerar.h"
 #include "blobfile.h"
+#include "desc.h"
 #include "format.h"
 #include "inflate.h"
 #include "log.h"
@@ -306,17 +307,6 @@ static int take_layer(
 	return r;
 }
 
-static void put_desc(struct buf *b, const char *key, const char *type, const struct desc *d)
-{
-	char str[DIGEST_STR_LEN];
-
-	json_open(b, key, '{');
-	json_put_str(b, "mediaType", type);
-	json_put_str(b, "digest", digest_str(&d->digest, str));
-	json_put_u64(b, "size", d->size);
-	json_close(b, '}');
-}
-
 static int take_layers(
 	struct dockerar *a, const struct dockerar_item *it, yyjson_val *diff_ids, struct buf *b)
 {
@@ -336,7 +326,7 @@ static int take_layers(
 				id ? log_quote(id) : "is no string");
 		r = take_layer(a, it->layers[i], &diff_id, &l);
 		if (r == 0)
-			put_desc(b, NULL, l.type, &l.desc);
+			desc_put(b, NULL, l.type, &l.desc);
 	}
 	return r;
 }
@@ -386,7 +376,7 @@ static int make_manifest(struct dockerar *a, const struct dockerar_item *it, str
 	json_open(b, NULL, '{');
 	json_put_u64(b, "schemaVersion", 2);
 	json_put_str(b, "mediaType", MT_OCI_MANIFEST);
-	put_desc(b, "config", MT_OCI_CONFIG, &config);
+	desc_put(b, "config", MT_OCI_CONFIG, &config);
 	json_open(b, "layers", '[');
 	r = take_layers(a, it, json_path(json_root(doc), "rootfs/diff_ids"), b);
 	json_close(b, ']');

@@ -10,6 +10,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layout.h"
 #include "blobfile.h"
+#include "desc.h"
+#include "format.h"
 #include "json.h"
 #include "log.h"
 #include "tarcat.h"
@@ -18,7 +20,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#define REF_NAME "org.opencontainers.image.ref.name"
 #define OCI_INDEX "application/vnd.oci.image.index.v1+json"
 
 struct layout {
@@ -63,7 +64,7 @@ static int parse_entry(const struct layout *l, yyjson_val *v, struct entry *ret)
 {
 	const char *digest = json_str(v, "digest"), *type = json_str(v, "mediaType");
 
-	*ret = (struct entry){ .name = json_str(json_obj(v, "annotations"), REF_NAME) };
+	*ret = (struct entry){ .name = json_str(json_obj(v, "annotations"), ANN_REF_NAME) };
 	if (!digest || digest_parse(digest, &ret->desc.digest) < 0 ||
 		json_u64(v, "size", &ret->desc.size) < 0)
 		return warn_errno(-EBADMSG,
@@ -103,7 +104,7 @@ static char *list_names(yyjson_val *list)
 	unsigned n = 0;
 
 	for (yyjson_val *v; (v = yyjson_arr_iter_next(&it)) && n <= 10;) {
-		const char *name = json_str(json_obj(v, "annotations"), REF_NAME);
+		const char *name = json_str(json_obj(v, "annotations"), ANN_REF_NAME);
 
 		if (name && n++ < 10)
 			buf_printf(&b, "%s%s", b.len ? ", " : "", log_quote(name));
@@ -298,27 +299,11 @@ static int layout_put_blob(struct repo *repo, const struct desc *d, int fd, cons
 	return blobfile_write(repo->name, l->dir, blob_path(&d->digest, path), d, fd);
 }
 
-static void put_entry(struct buf *b, const char *tag, const char *media_type, const struct desc *d)
-{
-	char str[DIGEST_STR_LEN];
-
-	json_open(b, NULL, '{');
-	json_put_str(b, "mediaType", media_type);
-	json_put_str(b, "digest", digest_str(&d->digest, str));
-	json_put_u64(b, "size", d->size);
-	if (*tag) {
-		json_open(b, "annotations", '{');
-		json_put_str(b, REF_NAME, tag);
-		json_close(b, '}');
-	}
-	json_close(b, '}');
-}
-
 // The new entry takes the place of what has its name; without a name, of what has none: of two such
 // neither could be asked for by name.
 static bool is_replaced(yyjson_val *v, const char *tag)
 {
-	const char *name = json_str(json_obj(v, "annotations"), REF_NAME);
+	const char *name = json_str(json_obj(v, "annotations"), ANN_REF_NAME);
 
 	return *tag ? name && strcmp(name, tag) == 0 : !name;
 }
@@ -342,7 +327,7 @@ static int rewrite_index(yyjson_doc *doc, const char *tag, const char *media_typ
 		if (!is_replaced(v, tag))
 			r = json_put_val(b, NULL, v);
 	if (d)
-		put_entry(b, tag, media_type, d);
+		desc_put_named(b, tag, media_type, d);
 	json_close(b, ']');
 	json_close(b, '}');
 	return r;

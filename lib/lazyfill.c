@@ -11,13 +11,11 @@
 // Threads: `background`, which only puts chunks into the fill's queue. lazy.lock guards that and
 // the background's fields.
 // SPDX-License-Identifier: Apache-2.0
-#include <time.h>
-
 #include "format.h"
 #include "lazyint.h"
 #include "log.h"
 
-#define TICK_MS 100
+#define NAP_MS 20
 #define QUIET_BOOT_MS 4000     // after the boot stream: the start is over
 #define QUIET_NONE_MS 10000    // after the mount, without one
 #define BULK_BYTES (64u << 20) // wanted by readers, and ...
@@ -199,11 +197,6 @@ static bool top_up(struct lazy *lz)
 	return more;
 }
 
-static void nap(void)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = TICK_MS / 5 * 1000000L }, NULL);
-}
-
 static bool queue_is_low(struct lazy *lz)
 {
 	bool low;
@@ -262,7 +255,7 @@ static void *fill_in_background(void *arg)
 	while (!lz->stop && !start_is_over(lz)) {
 		if (lz->stats->demand_requests > MISSES)
 			say_started(lz);
-		nap();
+		lazy_pause(NAP_MS);
 	}
 	if (lz->stop)
 		return NULL;
@@ -272,7 +265,7 @@ static void *fill_in_background(void *arg)
 	debug("%s: the background fill begins", lz->conf.repo->name);
 	do {
 		begin_round(lz);
-		for (more = true; more && !lz->stop; nap())
+		for (more = true; more && !lz->stop; lazy_pause(NAP_MS))
 			if (queue_is_low(lz))
 				more = top_up(lz);
 	} while (!b->full && !lz->stop && is_incomplete(lz));

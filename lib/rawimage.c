@@ -7,6 +7,7 @@
 // Threads: nothing changes after rawimage_open.
 // SPDX-License-Identifier: Apache-2.0
 #include "blobfile.h"
+#include "desc.h"
 #include "dirtar.h"
 #include "format.h"
 #include "image.h"
@@ -112,17 +113,6 @@ static void rawimage_close(struct repo *repo)
 
 // ---- the image that is made ----
 
-static void put_desc(struct buf *b, const char *key, const char *type, const struct desc *d)
-{
-	char str[DIGEST_STR_LEN];
-
-	json_open(b, key, '{');
-	json_put_str(b, "mediaType", type);
-	json_put_str(b, "digest", digest_str(&d->digest, str));
-	json_put_u64(b, "size", d->size);
-	json_close(b, '}');
-}
-
 static int make_config(struct rawimage *w)
 {
 	struct buf *b = &w->config_json;
@@ -160,9 +150,9 @@ static void make_manifest(struct rawimage *w)
 	json_open(b, NULL, '{');
 	json_put_u64(b, "schemaVersion", 2);
 	json_put_str(b, "mediaType", MT_OCI_MANIFEST);
-	put_desc(b, "config", MT_OCI_CONFIG, &w->config);
+	desc_put(b, "config", MT_OCI_CONFIG, &w->config);
 	json_open(b, "layers", '[');
-	put_desc(b, NULL, w->type, &w->layer);
+	desc_put(b, NULL, w->type, &w->layer);
 	json_close(b, ']');
 	json_close(b, '}');
 }
