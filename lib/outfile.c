@@ -99,7 +99,7 @@ static int add(struct outfile *o, const void *p, size_t n)
 
 int outfile_zeros(struct outfile *o, uint64_t n)
 {
-	static const uint8_t zeros[HOLE];
+	static uint8_t zeros[HOLE]; // not const: a constant would be 64 KiB of the program's file
 	int r = 0;
 
 	if (o->error)

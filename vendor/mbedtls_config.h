@@ -20,6 +20,8 @@
 
 /* Randomness, and the PSA core that TLS 1.3 is built upon. */
 #define MBEDTLS_ENTROPY_C
+#define MBEDTLS_NO_PLATFORM_ENTROPY /* getrandom(2) instead: hardware_poll.c of the recipe */
+#define MBEDTLS_ENTROPY_HARDWARE_ALT
 #define MBEDTLS_CTR_DRBG_C
 #define MBEDTLS_PSA_CRYPTO_C
 
