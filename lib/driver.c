@@ -13,6 +13,8 @@
 #include "log.h"
 #include "treefs.h"
 
+#define FUSE_READAHEAD_KB 256 // it is alone, with no other read-ahead above it
+
 static int fuse_driver_serve(
 	struct host_image *h, const struct serving *s, int fuse, unsigned threads)
 {
@@ -54,7 +56,7 @@ static int erofs_driver_make(
 {
 	cleanup_fd int image = openat(fuse_mnt, IMAGEFILE_NAME, O_RDONLY | O_CLOEXEC);
 	struct erofs_mount_opts o = {
-		.buffered = s->foreseen && !s->record,
+		.directio = s->record,
 		.no_readahead = s->foreseen || s->record,
 	};
 	struct erofs_mount m;
@@ -71,15 +73,24 @@ static int erofs_driver_make(
 const struct driver *driver_find(const char *name)
 {
 	static const struct driver drivers[] = {
-		{ "erofs", false, erofs_driver_serve, erofs_driver_make },
-		{ "fuse", false, fuse_driver_serve, NULL },
-		{ DRIVER_IMAGE_FILE, true, file_driver_serve, NULL },
+		{ "erofs", false, EROFS_READAHEAD_LAZY_KB, erofs_driver_serve, erofs_driver_make },
+		{ "fuse", false, FUSE_READAHEAD_KB, fuse_driver_serve, NULL },
+		{ DRIVER_IMAGE_FILE, true, FUSE_READAHEAD_KB, file_driver_serve, NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
 		if (!strcmp(drivers[i].name, name))
 			return &drivers[i];
 	return NULL;
+}
+
+void driver_raise_readahead(const struct driver *d, int fd)
+{
+	char text[16];
+	int n = snprintf(text, sizeof text, "%u\n", d->readahead_kb);
+
+	if (pwrite(fd, text, (size_t)n, 0) < 0)
+		debug("raise the read-ahead: %s", strerror(errno));
 }
 
 int driver_choose(const char *name, const char **ret_name, char why[static 160])

@@ -23,7 +23,8 @@ struct made_mount {
 // How an image is served on a FUSE connection.
 struct driver {
 	const char *name;
-	bool file; // what is mounted is a regular file, not a directory
+	bool file;	       // what is mounted is a regular file, not a directory
+	uint32_t readahead_kb; // what suits it when the start is over
 	// In the worker, until the file system is unmounted (0), fuse_stop() (-ECANCELED), or an
 	// error.
 	int (*serve)(struct host_image *h, const struct serving *s, int fuse, unsigned threads);
@@ -35,6 +36,8 @@ struct driver {
 #define DRIVER_IMAGE_FILE "image-file" // image.erofs itself: a disk for virtual machines
 // NULL: there is none of this name.
 const struct driver *driver_find(const char *name);
+// Writes that read-ahead to a setting in sysfs.
+void driver_raise_readahead(const struct driver *d, int fd);
 // The one for this kernel and user: "erofs" or "fuse", and in why one line that says the reason.
 // name: what the user wants, or NULL. (DRIVER_IMAGE_FILE, too, only if it is asked for.)
 // -EINVAL: there is no such driver; -ENODEV: this kernel cannot do it; logged.

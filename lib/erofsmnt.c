@@ -2,7 +2,7 @@
 //
 // File-backed: fsopen("erofs") with a regular file as its source (Linux 6.12,
 // CONFIG_EROFS_FS_BACKED_BY_FILE). Metadata goes through the page cache of that file; files' data
-// does too, and is cached twice, unless the option directio is given. Loop: one read-only loop
+// and directories' blocks too, and are cached twice, unless the option directio is given. Loop: one read-only loop
 // device for each file, which goes away by itself when the mount does (autoclear).
 //
 // Descriptors are named as /proc/self/fd/N: the kernel takes only paths, 255 bytes long, and keeps
@@ -27,13 +27,7 @@
 #define BDI_DIR "/sys/class/bdi"
 #define LOOP_CONTROL makedev(10, 237) // LOOP_CTRL_MINOR of <linux/miscdevice.h>
 
-// Of the mount, in KiB. It is also what a page fault reads around itself, so for data that must be
-// fetched first it is weighed against waste. Measured on Linux 6.18, directio. `import torch`,
-// lazily: 184 MiB fetched by 16, 196 by 64, 211 by 128, 239 by 256, 316 by 1024, 417 by 4096. One
-// sequential reader, 20 ms from the registry: 4.9 MB/s by 128, 9.2 by 1024 (a read waits for one
-// request after the other); from the store: 0.7 GB/s by 128, 0.8 by 256 to 1024. Local devices: 1.3
-// GB/s by 128, 2.1 by 1024.
-#define READAHEAD_LAZY_KB 256
+// Of the mount, in KiB, when all is local: 1.3 GB/s by 128, 2.1 by 1024.
 #define READAHEAD_LOCAL_KB 1024
 
 #ifndef LOOP_CONFIGURE
@@ -295,15 +289,6 @@ static int set_readahead(const char *bdi, uint32_t kb)
 	return steal_fd(&fd);
 }
 
-void erofs_raise_readahead(int fd)
-{
-	char text[16];
-	int n = snprintf(text, sizeof text, "%u\n", READAHEAD_LAZY_KB);
-
-	if (pwrite(fd, text, (size_t)n, 0) < 0)
-		debug("raise the read-ahead: %s", strerror(errno));
-}
-
 // A file-backed mount's backing device is called "erofs-N" (super_setup_bdi), and nothing says
 // which N is whose: the largest one is the newest. If another mount was made at the same moment,
 // that one gets the read-ahead: harmless.
@@ -345,7 +330,7 @@ static uint32_t readahead_of(const struct erofs_mount_opts *o)
 		return 0;
 	if (o->readahead_kb)
 		return o->readahead_kb;
-	return o->n_devices ? READAHEAD_LOCAL_KB : READAHEAD_LAZY_KB;
+	return o->n_devices ? READAHEAD_LOCAL_KB : EROFS_READAHEAD_LAZY_KB;
 }
 
 static int mount_as(int image, const struct erofs_mount_opts *o, struct erofs_mount *m, int *ret_fd)
@@ -372,7 +357,7 @@ static void choose(const struct erofs_mount_opts *o, const struct erofs_gates *g
 	bool file = o->way == EROFS_WAY_FILE || (o->way == EROFS_WAY_ANY && g->file);
 
 	*m = (struct erofs_mount){ .way = file ? EROFS_WAY_FILE : EROFS_WAY_LOOP, .readahead = -1 };
-	m->directio = file && g->directio && !o->buffered;
+	m->directio = file && g->directio && o->directio;
 	if (!file)
 		snprintf(m->why, sizeof m->why, "loop device: %s Linux %.64s",
 			g->file ? "asked for, on"

@@ -41,11 +41,7 @@ int local_mount(
 	struct host_image *h, const struct sealed *files, int *ret_mnt, char why[static 160])
 {
 	cleanup_fd int meta = store_tmp(h->store);
-	// Not directio: it reads the blocks of directories from the disk, which have just been written
-	// to the page cache, and so it does what a pull has just left there.
-	struct erofs_mount_opts o = {
-		.devices = files->fd, .n_devices = files->n, .buffered = true
-	};
+	struct erofs_mount_opts o = { .devices = files->fd, .n_devices = files->n };
 	struct erofs_mount m;
 	int r = meta < 0 ? meta : make_metadata(h->ix, meta, &o.meta_size);
 

@@ -352,7 +352,7 @@ static void describe(const struct host_image *h, const struct serve_conf *conf, 
 }
 
 // The read-ahead of a connection's file system, until the worker raises it: none.
-static void calm_fuse(int dir, const struct start *s)
+static void calm_fuse(const struct driver *d, const struct start *s)
 {
 	cleanup_free char *path = xasprintf("/sys/class/bdi/0:%u/read_ahead_kb", s->connection);
 	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -360,20 +360,20 @@ static void calm_fuse(int dir, const struct start *s)
 
 	if (fd < 0 || write(fd, "0\n", 2) < 0)
 		debug("%s: %s", path, strerror(errno));
-	else if (state_ask(dir, s->id, CTL_TUNE, fd, ASK_MS, &c))
-		erofs_raise_readahead(fd); // nobody else would
+	else if (state_ask(s->dir, s->id, CTL_TUNE, fd, ASK_MS, &c))
+		driver_raise_readahead(d, fd); // nobody else would
 }
 
 // The kernel takes the read-ahead of a connection from the worker's first answer; so that is waited
 // for, by asking for something.
-static void tune_fuse(int mnt, const struct start *s)
+static void tune_fuse(const struct driver *d, int mnt, const struct start *s)
 {
 	cleanup_free char *path = xasprintf("/sys/class/bdi/0:%u/read_ahead_kb", s->connection);
 	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
 	struct statfs fs;
 
 	if (fd >= 0 && !fstatfs(mnt, &fs))
-		erofs_raise_readahead(fd);
+		driver_raise_readahead(d, fd);
 }
 
 // What the driver makes of the FUSE mount takes its place.
@@ -388,7 +388,7 @@ static int make_mount(struct host_image *h, const struct driver *d, const struct
 		return r;
 	if (made.readahead >= 0) {
 		if (state_ask(s->dir, s->id, CTL_TUNE, made.readahead, ASK_MS, &c))
-			erofs_raise_readahead(made.readahead);
+			driver_raise_readahead(d, made.readahead);
 		close(made.readahead);
 	}
 	// the new mount's file keeps it; held here, it would outlive the last unmount
@@ -427,9 +427,9 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 	if (!r)
 		r = launch(&s, &ret->holder);
 	if (!r && (how.foreseen || how.record))
-		calm_fuse(dir, &s);
+		calm_fuse(d, &s);
 	else if (!r && d->file)
-		tune_fuse(mnt, &s);
+		tune_fuse(d, mnt, &s);
 	if (!r && d->make)
 		r = make_mount(h, d, &how, &s, &mnt);
 	describe(h, conf, &st);

@@ -167,6 +167,7 @@ static bool no_resend;
 // The settings of read-ahead that are to be raised when the start is over.
 static struct {
 	pthread_mutex_t lock;
+	const struct driver *driver;
 	bool over;
 	int fd[4];
 	unsigned n;
@@ -176,7 +177,7 @@ static void add_tune(int fd)
 {
 	pthread_mutex_lock(&tunes.lock);
 	if (tunes.over)
-		erofs_raise_readahead(fd);
+		driver_raise_readahead(tunes.driver, fd);
 	else if (tunes.n < ARRAY_LEN(tunes.fd))
 		tunes.fd[tunes.n++] = fcntl(fd, F_DUPFD_CLOEXEC, HOLD_END);
 	pthread_mutex_unlock(&tunes.lock);
@@ -188,7 +189,7 @@ static void start_over(void *arg)
 	pthread_mutex_lock(&tunes.lock);
 	tunes.over = true;
 	while (tunes.n) {
-		erofs_raise_readahead(tunes.fd[--tunes.n]);
+		driver_raise_readahead(tunes.driver, tunes.fd[--tunes.n]);
 		close(tunes.fd[tunes.n]);
 	}
 	pthread_mutex_unlock(&tunes.lock);
@@ -385,6 +386,7 @@ static int serve(const struct about *a)
 
 	if (!d)
 		return warn_errno(-EPROTO, "there is no driver %s here", log_quote(a->driver));
+	tunes.driver = d;
 	r = open_image(a, &h);
 	if (!r)
 		r = use_ledger();

@@ -19,7 +19,7 @@ static const char usage[] =
 	"  mount IMAGE DIR    the tree at DIR, of image.erofs served in the background\n"
 	"  devices IMAGE DIR  the tree at DIR, of the store's files; all is pulled first\n"
 	"  file FILE DIR      any EROFS image that is a file, at DIR\n"
-	"  -b buffered, -f file-backed, -l by loop devices, -r read-ahead\n";
+	"  -d directio, -f file-backed, -l by loop devices, -r read-ahead\n";
 
 static struct erofs_mount_opts opts;
 
@@ -194,9 +194,9 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	log_level = LOG_INFO;
-	while ((c = getopt(argc, argv, "bflr:")) != -1)
+	while ((c = getopt(argc, argv, "dflr:")) != -1)
 		switch (c) {
-		case 'b': opts.buffered = true; break;
+		case 'd': opts.directio = true; break;
 		case 'f': opts.way = EROFS_WAY_FILE; break;
 		case 'l': opts.way = EROFS_WAY_LOOP; break;
 		case 'r': opts.readahead_kb = (uint32_t)strtoul(optarg, NULL, 10); break;

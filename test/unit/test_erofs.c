@@ -603,12 +603,12 @@ static void compare_dir(struct view *v, int dir, uint32_t node)
 }
 
 static void by_kernel(const char *what, const struct maker *m, const struct index *ix,
-	const struct files *f, enum erofs_way way, bool buffered)
+	const struct files *f, enum erofs_way way, bool directio)
 {
 	struct erofs_mount_opts o = { .devices = f->device,
 		.n_devices = f->n,
 		.way = way,
-		.buffered = buffered,
+		.directio = directio,
 		.suid = true,
 		.dev = true };
 	struct view v = { .m = m, .ix = ix, .ino = calloc(index_nodes(ix), sizeof *v.ino) };
