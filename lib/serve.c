@@ -23,11 +23,11 @@
 #include <sys/wait.h>
 
 #include "credstore.h"
-#include "erofsmnt.h"
 #include "fuse.h"
 #include "holder.h"
 #include "json.h"
 #include "local.h"
+#include "lastaddr.h"
 #include "log.h"
 #include "mirrors.h"
 #include "mnt.h"
@@ -163,7 +163,7 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 {
 	cleanup_free char *reference = NULL, *store = realpath(h->store->path, NULL),
 			  *cacert = NULL;
-	cleanup_buf struct buf auth = { 0 }, text = { 0 };
+	cleanup_buf struct buf auth = { 0 }, text = { 0 }, addresses = { 0 };
 	const struct net_opts *net = conf->net;
 	struct about a = {
 		.store = store,
@@ -204,6 +204,8 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 	a.reference = reference = reference_of(&ref);
 	a.authfile = buf_str(&auth);
 	a.cacert = cacert;
+	lastaddr_write(&addresses);
+	a.addresses = buf_str(&addresses);
 	ref_fini(&ref);
 	about_write(&a, &text);
 	r = store ? seal(&text, ret_fd) : -errno;

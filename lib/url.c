@@ -137,6 +137,15 @@ const char *url_refusal(const char *url, bool plain_ok, bool local_ok)
 	return NULL;
 }
 
+char *url_host_port(const char *url)
+{
+	cleanup_url CURLU *u = url_parse(url);
+	cleanup_part char *host = u ? url_part(u, CURLUPART_HOST) : NULL;
+	cleanup_part char *port = u ? url_part(u, CURLUPART_PORT) : NULL;
+
+	return host && port ? xasprintf("%s:%s", host, port) : NULL;
+}
+
 bool url_is_loopback(const char *url)
 {
 	cleanup_url CURLU *u = url_parse(url);

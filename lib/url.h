@@ -18,6 +18,8 @@ char *url_resolve(const char *base, const char *location);
 const char *url_refusal(const char *url, bool plain_ok, bool local_ok);
 // A numeric address, IPv4 or IPv6 (also v4-mapped), that means this host or this link.
 bool url_address_is_local(const char *address);
+// "HOST:PORT", with the scheme's port if it names none; NULL when it is no URL. Caller frees.
+char *url_host_port(const char *url);
 // The host of a URL is literally loopback.
 bool url_is_loopback(const char *url);
 // For messages: without query, which may hold a signature, and quoted. In one of log_quote's

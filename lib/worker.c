@@ -15,10 +15,10 @@
 #include <sys/stat.h>
 
 #include "ctl.h"
-#include "erofsmnt.h"
 #include "fuse.h"
 #include "holder.h"
 #include "json.h"
+#include "lastaddr.h"
 #include "log.h"
 #include "record.h"
 #include "seal.h"
@@ -44,6 +44,7 @@ void about_write(const struct about *a, struct buf *out)
 	json_put_u64(out, "deadline_ns", a->deadline_ns);
 	json_put_str(out, "authfile", a->authfile);
 	json_put_str(out, "cacert", a->cacert);
+	json_put_str(out, "addresses", a->addresses);
 	json_put_bool(out, "plain_http", a->plain_http);
 	json_put_u64(out, "retries", a->retries);
 	json_put_u64(out, "log_level", a->log_level);
@@ -72,6 +73,7 @@ static int read_fields(yyjson_val *o, struct about *a)
 		.accelerated = json_bool(o, "accelerated", false),
 		.authfile = json_str(o, "authfile"),
 		.cacert = json_str(o, "cacert"),
+		.addresses = json_str(o, "addresses"),
 		.plain_http = json_bool(o, "plain_http", false),
 		.foreseen = json_bool(o, "foreseen", false),
 		.record = json_bool(o, "record", false),
@@ -146,6 +148,8 @@ static int open_image(const struct about *a, struct host_image **ret)
 	};
 	// secrets never touch a disk, and after a switch_root not even /proc can be reached by name
 	o.net.in_memory = true;
+	if (a->addresses)
+		lastaddr_read(a->addresses);
 	o.net.authfile = a->authfile;
 	o.net.cacert = a->cacert;
 	// the engine itself asks again, until the readers' deadline; long pauses in between would

@@ -17,8 +17,9 @@ struct about {
 	bool accelerated; // missing data can be asked for
 	const char *driver;
 	uint64_t deadline_ns;
-	const char *authfile; // the text of one, or NULL
-	const char *cacert;   // PEM, or NULL
+	const char *authfile;  // the text of one, or NULL
+	const char *cacert;    // PEM, or NULL
+	const char *addresses; // lastaddr_write's, or NULL
 	bool plain_http;
 	unsigned retries;
 	unsigned log_level;

@@ -10,6 +10,7 @@
 // xfer_pump.
 // SPDX-License-Identifier: Apache-2.0
 #include "xfer.h"
+#include "lastaddr.h"
 #include "log.h"
 #include "url.h"
 
@@ -128,6 +129,8 @@ static int on_connected(void *arg, char *remote, char *local, int remote_port, i
 
 	(void)local, (void)remote_port, (void)local_port;
 	curl_easy_getinfo(x->c->easy, CURLINFO_USED_PROXY, &proxy);
+	if (!proxy)
+		lastaddr_note(x->url, remote);
 	if (proxy || !url_address_is_local(remote))
 		return CURL_PREREQFUNC_OK;
 	// The registry itself is here, by whatever name: then so may be its token server.
@@ -314,6 +317,7 @@ void http_close(struct http_xfer *x)
 		conn_put(x->h, x->c);
 	}
 	free_secret_list(x->headers);
+	curl_slist_free_all(x->resolve);
 	buf_fini(&x->head);
 	buf_fini(&x->spill);
 	free(x->url);
@@ -421,6 +425,44 @@ static bool is_encoded(struct http_xfer *x)
 	return e && *e && strcasecmp(e, "identity") != 0 && x->status >= 200 && x->status < 300;
 }
 
+// Sends the request and waits for the response's headers.
+static void exchange(struct http_xfer *x)
+{
+	x->done = false;
+	x->result = CURLE_FAILED_INIT;
+	if (x->refusal || curl_multi_add_handle(x->c->multi, x->c->easy) != CURLM_OK)
+		return;
+	x->result = CURLE_OK;
+	while (!x->head_done && !x->done)
+		xfer_pump(x);
+}
+
+// The resolver has failed, or has not answered before the time was over.
+static bool is_unresolved(struct http_xfer *x)
+{
+	curl_off_t t = 0;
+
+	if (x->result == CURLE_OPERATION_TIMEDOUT)
+		return curl_easy_getinfo(x->c->easy, CURLINFO_NAMELOOKUP_TIME_T, &t) == CURLE_OK &&
+			t == 0;
+	return x->result == CURLE_COULDNT_RESOLVE_HOST;
+}
+
+// Once more, at the address at which the host has answered before. libcurl keeps it for a minute.
+static void exchange_at_last_address(struct http_xfer *x)
+{
+	cleanup_free char *known = lastaddr_of(x->url),
+			  *entry = known ? xasprintf("+%s", known) : NULL;
+
+	if (!entry)
+		return;
+	debug("%s: %s; trying %s", url_show(x->url), http_why(x), known);
+	x->resolve = curl_slist_append(NULL, entry);
+	curl_multi_remove_handle(x->c->multi, x->c->easy);
+	curl_easy_setopt(x->c->easy, CURLOPT_RESOLVE, x->resolve);
+	exchange(x);
+}
+
 int xfer_open(struct http *h, const struct http_req *q, const char *url, struct http_xfer **ret)
 {
 	struct http_xfer *x = calloc(1, sizeof *x);
@@ -437,13 +479,10 @@ int xfer_open(struct http *h, const struct http_req *q, const char *url, struct 
 		return -ENOMEM;
 	}
 	set_options(x);
-	x->result = CURLE_FAILED_INIT;
-	if (!x->refusal && curl_multi_add_handle(x->c->multi, x->c->easy) == CURLM_OK) {
-		x->result = CURLE_OK;
-		xfer_requests++;
-		while (!x->head_done && !x->done)
-			xfer_pump(x);
-	}
+	xfer_requests += !x->refusal;
+	exchange(x);
+	if (!x->head_done && !x->refusal && is_unresolved(x))
+		exchange_at_last_address(x);
 	if (x->head_done && is_encoded(x))
 		x->refusal = "the body has a Content-Encoding, though none was asked for";
 	*ret = x;

@@ -41,7 +41,7 @@ struct http_xfer {
 	const struct http_req *q;
 	char *url;
 	bool own; // at the origin of q->auth_url
-	struct curl_slist *headers;
+	struct curl_slist *headers, *resolve;
 	char err[CURL_ERROR_SIZE];
 	const char *refusal; // why our callbacks stopped it; then no other attempt is made
 	// response head: lines of the current block, each ended by NUL

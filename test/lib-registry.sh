@@ -4,7 +4,7 @@
 #   registry_start NAME PORT plain|tls|token|htpasswd
 #       All but plain speak TLS. token: a token server (tokenserver.py) at PORT+1, TLS too; anonymous may pull. The user of
 #       token and htpasswd is alice, her password "open sesame". Ports: 15000 to 15099. Files in $REGISTRY_DIR/NAME:
-#         ca.pem      the authority that signed the certificate (names: localhost, 127.0.0.1, and 10.0.2.2 for guests of qemu)
+#         ca.pem      the authority that signed the certificate (names: localhost, 127.0.0.1; 10.0.2.2 and registry.test for guests of qemu)
 #         auth.json   credentials for --authfile
 #         log, token.log
 #   registry_stop NAME        by the recorded process ids
@@ -23,7 +23,7 @@ REGISTRY_PASSWORD='open sesame'
 registry_file() { echo "$REGISTRY_DIR/$1/$2"; }
 
 make_ca() {
-	local d=$1 names=${2:-DNS:localhost,IP:127.0.0.1,IP:::1,IP:10.0.2.2}
+	local d=$1 names=${2:-DNS:localhost,DNS:registry.test,IP:127.0.0.1,IP:::1,IP:10.0.2.2}
 	mkdir -p "$d"
 	openssl ecparam -name prime256v1 -genkey -noout -out "$d/ca.key" 2>/dev/null
 	openssl ecparam -name prime256v1 -genkey -noout -out "$d/cert.key" 2>/dev/null
