@@ -13,6 +13,7 @@
 #include "log.h"
 #include "treefs.h"
 
+#define WHOLE_READAHEAD_KB 1024
 #define FUSE_READAHEAD_KB 256 // it is alone, with no other read-ahead above it
 
 static int fuse_driver_serve(
@@ -84,10 +85,10 @@ const struct driver *driver_find(const char *name)
 	return NULL;
 }
 
-void driver_raise_readahead(const struct driver *d, int fd)
+void driver_raise_readahead(const struct driver *d, bool whole, int fd)
 {
 	char text[16];
-	int n = snprintf(text, sizeof text, "%u\n", d->readahead_kb);
+	int n = snprintf(text, sizeof text, "%u\n", whole ? WHOLE_READAHEAD_KB : d->readahead_kb);
 
 	if (pwrite(fd, text, (size_t)n, 0) < 0)
 		debug("raise the read-ahead: %s", strerror(errno));

@@ -24,7 +24,7 @@ struct made_mount {
 struct driver {
 	const char *name;
 	bool file;	       // what is mounted is a regular file, not a directory
-	uint32_t readahead_kb; // what suits it when the start is over
+	uint32_t readahead_kb; // what suits it when the start is over and data is still to come
 	// In the worker, until the file system is unmounted (0), fuse_stop() (-ECANCELED), or an
 	// error.
 	int (*serve)(struct host_image *h, const struct serving *s, int fuse, unsigned threads);
@@ -36,8 +36,8 @@ struct driver {
 #define DRIVER_IMAGE_FILE "image-file" // image.erofs itself: a disk for virtual machines
 // NULL: there is none of this name.
 const struct driver *driver_find(const char *name);
-// Writes that read-ahead to a setting in sysfs.
-void driver_raise_readahead(const struct driver *d, int fd);
+// Writes that read-ahead to a setting in sysfs; or, when nothing needs to be fetched (`whole`), a larger one.
+void driver_raise_readahead(const struct driver *d, bool whole, int fd);
 // The one for this kernel and user: "erofs" or "fuse", and in why one line that says the reason.
 // name: what the user wants, or NULL. (DRIVER_IMAGE_FILE, too, only if it is asked for.)
 // -EINVAL: there is no such driver; -ENODEV: this kernel cannot do it; logged.

@@ -345,8 +345,6 @@ static int mount_as(int image, const struct erofs_mount_opts *o, struct erofs_mo
 	if (!r)
 		r = create(&s, o, m->directio, ret_fd);
 	m->readahead = r ? -1 : tune(*ret_fd, loop, readahead_of(o));
-	if (m->readahead >= 0 && !o->no_readahead)
-		close(steal_fd(&m->readahead));
 	sources_fini(&s);
 	return r;
 }
@@ -403,6 +401,8 @@ int erofs_mount_at(
 	int r = erofs_mount_fd(image, o, ret, &mnt);
 	if (r)
 		return r;
+	if (ret->readahead >= 0)
+		close(steal_fd(&ret->readahead));
 	r = mnt_attach(mnt, target);
 	return r ? warn_errno(r, "mount on '%s'", dir) : 0;
 }

@@ -15,7 +15,7 @@ enum erofs_way { EROFS_WAY_ANY, EROFS_WAY_FILE, EROFS_WAY_LOOP };
 struct erofs_mount_opts {
 	const int *devices; // files of the spaces that have blocks, in order: EROFS_DEVICES
 	size_t n_devices;
-	bool no_readahead;  // for now: ret->readahead can raise it later
+	bool no_readahead;  // for now
 	bool directio;	    // where it is safe: each page that is read is a request of its own
 	uint64_t meta_size; // bytes at the start of the image that are read ahead; 0: none
 	uint32_t
@@ -27,7 +27,7 @@ struct erofs_mount_opts {
 struct erofs_mount {
 	enum erofs_way way; // EROFS_WAY_FILE, EROFS_WAY_LOOP
 	bool directio; // files' data and directories' blocks are read past the image's page cache
-	int readahead; // with no_readahead: the setting in sysfs, open for writing, or -1
+	int readahead; // its setting in sysfs, open for writing, the caller's to close; or -1
 	char why[160]; // one line for people: what was taken and why
 };
 

@@ -331,6 +331,13 @@ static void started(void *arg)
 	t->hooks->started(t->hooks->arg);
 }
 
+static void whole(void *arg)
+{
+	struct imagefile *t = arg;
+
+	t->hooks->whole(t->hooks->arg);
+}
+
 static void asked(void *arg, uint32_t space, uint64_t off, uint32_t len)
 {
 	struct imagefile *t = arg;
@@ -348,6 +355,7 @@ static int begin(struct imagefile *t, bool foreseen, int fuse_fd)
 	own.arg = t;
 	own.landed = foreseen ? landed : NULL;
 	own.started = t->hooks->started ? started : NULL;
+	own.whole = t->hooks->whole ? whole : NULL;
 	own.asked = t->hooks->asked ? asked : NULL;
 	return lazy_begin(t->lz, &own);
 }

@@ -75,6 +75,8 @@ struct lazy_hooks {
 	void (*asked)(void *arg, uint32_t space, uint64_t off, uint32_t len);
 	// the start is over: what is read from now on is not foreseen; or NULL
 	void (*started)(void *arg);
+	// all of it is here, or readers want most of it: reading ahead wastes nothing; or NULL
+	void (*whole)(void *arg);
 };
 // The boot stream and the background fill begin. Once, after lazy_open. -errno logged.
 int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks) must_check;

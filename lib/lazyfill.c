@@ -35,7 +35,7 @@ struct background {
 	uint64_t since;	   // ... this, for the rate
 	uint32_t pos;	   // next chunk
 	uint32_t passed;   // chunks looked at in this round
-	bool started_said;
+	bool started_said, whole_said;
 };
 
 // ---- everything, for pull ----
@@ -246,6 +246,19 @@ static void say_started(struct lazy *lz)
 	pthread_mutex_unlock(&lz->hook_lock);
 }
 
+static void say_whole(struct lazy *lz)
+{
+	struct background *b = lz->background;
+
+	if (b->whole_said)
+		return;
+	b->whole_said = true;
+	pthread_mutex_lock(&lz->hook_lock);
+	if (lz->hooks.whole)
+		lz->hooks.whole(lz->hooks.arg);
+	pthread_mutex_unlock(&lz->hook_lock);
+}
+
 static void *fill_in_background(void *arg)
 {
 	struct lazy *lz = arg;
@@ -265,12 +278,17 @@ static void *fill_in_background(void *arg)
 	debug("%s: the background fill begins", lz->conf.repo->name);
 	do {
 		begin_round(lz);
-		for (more = true; more && !lz->stop; lazy_pause(NAP_MS))
+		for (more = true; more && !lz->stop; lazy_pause(NAP_MS)) {
 			if (queue_is_low(lz))
 				more = top_up(lz);
+			if (is_bulk(lz))
+				say_whole(lz);
+		}
 	} while (!b->full && !lz->stop && is_incomplete(lz));
-	if (!b->full && !lz->stop)
+	if (!b->full && !lz->stop) {
 		lz->stats->complete = now_ns();
+		say_whole(lz);
+	}
 	if (b->full)
 		info("%s: the background fill ends: the store cannot be written",
 			lz->conf.repo->name);

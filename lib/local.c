@@ -49,6 +49,8 @@ int local_mount(
 		r = erofs_mount_fd(meta, &o, &m, ret_mnt);
 	if (r)
 		return r;
+	if (m.readahead >= 0)
+		close(m.readahead);
 	snprintf(why, 160, "complete: local files, no process; %.100s", m.why);
 	return 0;
 }

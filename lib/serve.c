@@ -353,29 +353,31 @@ static void describe(const struct host_image *h, const struct serve_conf *conf, 
 	s->deadline_ns = conf->deadline_ns;
 }
 
-// The read-ahead of a connection's file system, until the worker raises it: none.
-static void calm_fuse(const struct driver *d, const struct start *s)
+// The worker is to raise this read-ahead when the start is over.
+static void hand_setting(const struct driver *d, const struct start *s, int fd)
 {
-	cleanup_free char *path = xasprintf("/sys/class/bdi/0:%u/read_ahead_kb", s->connection);
-	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
 	struct ctl c;
 
-	if (fd < 0 || write(fd, "0\n", 2) < 0)
-		debug("%s: %s", path, strerror(errno));
-	else if (state_ask(s->dir, s->id, CTL_TUNE, fd, ASK_MS, &c))
-		driver_raise_readahead(d, fd); // nobody else would
+	if (state_ask(s->dir, s->id, CTL_TUNE, fd, ASK_MS, &c))
+		driver_raise_readahead(d, false, fd); // nobody else would
 }
 
-// The kernel takes the read-ahead of a connection from the worker's first answer; so that is waited
-// for, by asking for something.
-static void tune_fuse(const struct driver *d, int mnt, const struct start *s)
+// The read-ahead of the connection's file system: none, with `calm`, until the worker raises it; else,
+// where no other is above it, what suits it. The kernel takes it from the worker's first answer; so
+// that is waited for, by asking for something.
+static void tune_fuse(const struct driver *d, const struct start *s, int mnt, bool calm)
 {
 	cleanup_free char *path = xasprintf("/sys/class/bdi/0:%u/read_ahead_kb", s->connection);
 	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
 	struct statfs fs;
 
-	if (fd >= 0 && !fstatfs(mnt, &fs))
-		driver_raise_readahead(d, fd);
+	if (fd < 0 || (calm && write(fd, "0\n", 2) < 0)) {
+		debug("%s: %s", path, strerror(errno));
+		return;
+	}
+	if (!calm && d->file && !fstatfs(mnt, &fs))
+		driver_raise_readahead(d, false, fd);
+	hand_setting(d, s, fd);
 }
 
 // What the driver makes of the FUSE mount takes its place.
@@ -384,13 +386,11 @@ static int make_mount(struct host_image *h, const struct driver *d, const struct
 {
 	struct made_mount made = { .mnt = -1, .readahead = -1 };
 	int r = d->make(h, how, *mnt, &made);
-	struct ctl c;
 
 	if (r)
 		return r;
 	if (made.readahead >= 0) {
-		if (state_ask(s->dir, s->id, CTL_TUNE, made.readahead, ASK_MS, &c))
-			driver_raise_readahead(d, made.readahead);
+		hand_setting(d, s, made.readahead);
 		close(made.readahead);
 	}
 	// the new mount's file keeps it; held here, it would outlive the last unmount
@@ -428,10 +428,8 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 	s.about = about;
 	if (!r)
 		r = launch(&s, &ret->holder);
-	if (!r && (how.foreseen || how.record))
-		calm_fuse(d, &s);
-	else if (!r && d->file)
-		tune_fuse(d, mnt, &s);
+	if (!r)
+		tune_fuse(d, &s, mnt, how.foreseen || how.record);
 	if (!r && d->make)
 		r = make_mount(h, d, &how, &s, &mnt);
 	describe(h, conf, &st);

@@ -168,11 +168,11 @@ static int open_image(const struct about *a, struct host_image **ret)
 
 static bool no_resend;
 
-// The settings of read-ahead that are to be raised when the start is over.
+// The settings of read-ahead, to be raised when the start is over, and again when all is here.
 static struct {
 	pthread_mutex_t lock;
 	const struct driver *driver;
-	bool over;
+	bool over, whole;
 	int fd[4];
 	unsigned n;
 } tunes = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -181,22 +181,34 @@ static void add_tune(int fd)
 {
 	pthread_mutex_lock(&tunes.lock);
 	if (tunes.over)
-		driver_raise_readahead(tunes.driver, fd);
-	else if (tunes.n < ARRAY_LEN(tunes.fd))
+		driver_raise_readahead(tunes.driver, tunes.whole, fd);
+	if (!tunes.whole && tunes.n < ARRAY_LEN(tunes.fd))
 		tunes.fd[tunes.n++] = fcntl(fd, F_DUPFD_CLOEXEC, HOLD_END);
+	pthread_mutex_unlock(&tunes.lock);
+}
+
+static void raise_all(bool whole)
+{
+	pthread_mutex_lock(&tunes.lock);
+	tunes.over = true;
+	tunes.whole |= whole;
+	for (unsigned i = 0; i < tunes.n; i++)
+		driver_raise_readahead(tunes.driver, tunes.whole, tunes.fd[i]);
+	for (; tunes.whole && tunes.n; tunes.n--)
+		close(tunes.fd[tunes.n - 1]);
 	pthread_mutex_unlock(&tunes.lock);
 }
 
 static void start_over(void *arg)
 {
 	(void)arg;
-	pthread_mutex_lock(&tunes.lock);
-	tunes.over = true;
-	while (tunes.n) {
-		driver_raise_readahead(tunes.driver, tunes.fd[--tunes.n]);
-		close(tunes.fd[tunes.n]);
-	}
-	pthread_mutex_unlock(&tunes.lock);
+	raise_all(false);
+}
+
+static void all_here(void *arg)
+{
+	(void)arg;
+	raise_all(true);
 }
 
 static void take(int ledger)
@@ -370,7 +382,8 @@ static struct serving serving_of(const struct about *a)
 			.fill = a->fill,
 			.fill_rate = a->fill_rate,
 			// a recording sees reads, not guesses, to its end
-			.started = a->record ? NULL : start_over },
+			.started = a->record ? NULL : start_over,
+			.whole = a->record ? NULL : all_here },
 	};
 
 	// only the first worker has the stream
