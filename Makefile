@@ -30,7 +30,7 @@ HOSTCC = gcc
 CLANG = clang
 
 # Parsers of untrusted bytes, where a silent conversion is a bug.
-PARSERS = lib/tar%.c lib/index%.c lib/json.c lib/ref.c lib/url.c lib/fuse%.c lib/erofs.c lib/trace.c
+PARSERS = lib/tar%.c lib/index%.c lib/json.c lib/ref.c lib/url.c lib/fuse%.c lib/erofs.c lib/erofsxattr.c lib/trace.c
 
 root_src := $(sort $(wildcard *.c))
 lib_src := $(sort $(wildcard lib/*.c))
