@@ -11,6 +11,11 @@
 
 #include "fuse.h"
 
+// fuse_in_header.total_extlen (7.38), which older kernel headers call padding: length of what
+// follows the request, in units of 8 bytes, in the machine's byte order.
+#define EXTLEN_AT (offsetof(struct fuse_in_header, pid) + 4)
+_Static_assert(EXTLEN_AT + 4 == sizeof(struct fuse_in_header), "struct fuse_in_header");
+
 #define MISSED 16 // interrupts that may overtake their requests at once
 
 struct fuse_thread {

@@ -102,7 +102,7 @@ static void later_note(struct fuse *f, uint32_t i, const struct fuse_request *rq
 
 	memcpy(note, h, MIN(h->len, (uint32_t)FUSE_LATER_BYTES));
 	note->len = MIN(h->len, (uint32_t)FUSE_LATER_BYTES);
-	note->total_extlen = 0;
+	memset((uint8_t *)note + EXTLEN_AT, 0, sizeof(uint16_t));
 	atomic_store(&f->ledger->laters[i].unique, rq->unique);
 }
 

@@ -163,7 +163,9 @@ int fuse_request_check(const void *msg, size_t len, uint64_t nodes, struct fuse_
 	ret->arg = h + 1;
 	// extensions, at the end, are none of those that were asked for; before 7.38 the field is
 	// zero padding
-	size_t rest = len - sizeof *h, ext = (size_t)h->total_extlen * 8;
+	uint16_t extlen;
+	memcpy(&extlen, (const uint8_t *)h + EXTLEN_AT, sizeof extlen);
+	size_t rest = len - sizeof *h, ext = (size_t)extlen * 8;
 	if (ext > rest || rest - ext < op->least)
 		return -EINVAL;
 	if (reads(h->opcode) && ((const struct fuse_read_in *)ret->arg)->size > FUSE_IO_MAX)

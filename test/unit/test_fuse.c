@@ -486,7 +486,7 @@ static void test_check_header(void)
 	ok(fuse_request_check(&m, 40, 9, &rq) == -EBADMSG,
 		"check: fewer bytes than the header says");
 	m.h.len = 40;
-	m.h.total_extlen = 1;
+	memcpy((uint8_t *)&m.h + EXTLEN_AT, &(uint16_t){ 1 }, sizeof(uint16_t));
 	ok(fuse_request_check(&m, 40, 9, &rq) == -EINVAL,
 		"check: an extension longer than the message");
 	m.h.len = 48;
