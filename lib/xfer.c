@@ -36,6 +36,17 @@ static size_t refuse(struct http_xfer *x, const char *why)
 	return 0; // fewer than was given: libcurl stops
 }
 
+// Of a status line of n bytes, which nothing ends; 0: none.
+static unsigned status_of(const char *p, size_t n)
+{
+	const char *s = memchr(p, ' ', n);
+	unsigned status = 0;
+
+	for (s = s ? s + 1 : p + n; s < p + n && *s >= '0' && *s <= '9' && status < 1000; s++)
+		status = status * 10 + (unsigned)(*s - '0');
+	return status;
+}
+
 static size_t on_header(char *p, size_t size, size_t count, void *arg)
 {
 	struct http_xfer *x = arg;
@@ -51,10 +62,8 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
 		(p[n - 1] == '\n' || p[n - 1] == '\r' || p[n - 1] == ' ' || p[n - 1] == '\t'))
 		n--;
 	if (n > 9 && memcmp(p, "HTTP/", 5) == 0) {
-		const char *space = memchr(p, ' ', n);
-
 		x->head.len = 0;
-		x->status = space ? (unsigned)strtoul(space, NULL, 10) : 0;
+		x->status = status_of(p, n);
 	} else if (n > 0) {
 		buf_add(&x->head, p, n);
 		buf_add(&x->head, "", 1);
