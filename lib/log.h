@@ -21,9 +21,11 @@ int warn_errno(int r, const char *fmt, ...) printf_like(2, 3);
 // What an analyzer that looks at one file at a time cannot see: the result is an error.
 static inline int log_failed(int r)
 {
-	if (r == 0)
+	int failed = r < 0 ? r : -r;
+
+	if (failed >= 0)
 		__builtin_unreachable();
-	return r < 0 ? r : -r;
+	return failed;
 }
 #define warn_errno(r, ...)                                \
 	({                                                \

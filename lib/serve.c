@@ -201,7 +201,8 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 		return warn_errno(r, "--cacert: open %s", log_quote(net->cacert));
 	}
 	find_authfile(&ref, net, &auth);
-	a.reference = reference = reference_of(&ref);
+	reference = reference_of(&ref);
+	a.reference = reference;
 	a.authfile = buf_str(&auth);
 	a.cacert = cacert;
 	ref_fini(&ref);

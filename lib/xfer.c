@@ -287,6 +287,7 @@ static void xfer_pump(struct http_xfer *x)
 		if (msg->msg == CURLMSG_DONE) {
 			x->done = true;
 			x->result = msg->data.result;
+			x->err[strcspn(x->err, "\n")] = 0; // mbed TLS's reasons end with one
 		}
 	}
 	if (m == CURLM_OK && !x->done && !x->paused && x->moved == before) {
@@ -358,6 +359,14 @@ static int curl_errno(CURLcode c)
 	}
 }
 
+bool xfer_is_certificate(const struct http_xfer *x)
+{
+	return x->result == CURLE_PEER_FAILED_VERIFICATION ||
+		(x->result == CURLE_SSL_CONNECT_ERROR &&
+			(strstr(x->err, "X509 - ") ||
+				strstr(x->err, "Certificate handshake message")));
+}
+
 bool xfer_is_transient(const struct http_xfer *x)
 {
 	if (x->refusal)
@@ -370,8 +379,8 @@ bool xfer_is_transient(const struct http_xfer *x)
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
 	case CURLE_GOT_NOTHING:
-	case CURLE_PARTIAL_FILE:
-	case CURLE_SSL_CONNECT_ERROR: return true;
+	case CURLE_PARTIAL_FILE: return true;
+	case CURLE_SSL_CONNECT_ERROR: return !xfer_is_certificate(x);
 	default: return false;
 	}
 }
