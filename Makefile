@@ -7,6 +7,8 @@
 #   tsan    by gcc with the thread sanitizer
 #   fuzz    by clang for libFuzzer
 #
+# `make ARCH=aarch64` builds the product for another machine: ./fcpull-aarch64, in build/musl-aarch64.
+#
 # The libraries come from vendor/build, which builds them at their first use.
 #
 # SPDX-License-Identifier: Apache-2.0
@@ -25,12 +27,18 @@ FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
 
 comma := ,
 
-CROSS_COMPILE =
+# Another machine than this one: its GNU cross compiler, and names of its own for what is built.
+ARCH =
+cross := $(filter-out $(shell uname -m),$(ARCH))
+musl := musl$(cross:%=-%)
+product := fcpull$(cross:%=-%)
+
+CROSS_COMPILE = $(cross:%=%-linux-gnu-)
 HOSTCC = gcc
 CLANG = clang
 
 # Parsers of untrusted bytes, where a silent conversion is a bug.
-PARSERS = lib/tar%.c lib/index%.c lib/json.c lib/ref.c lib/url.c lib/fuse.c lib/erofs.c lib/trace.c
+PARSERS = lib/tar%.c lib/index%.c lib/json.c lib/ref.c lib/url.c lib/fuse%.c lib/erofs.c lib/erofsxattr.c lib/trace.c
 
 root_src := $(sort $(wildcard *.c))
 lib_src := $(sort $(wildcard lib/*.c))
@@ -53,14 +61,14 @@ common = -std=gnu11 -D_GNU_SOURCE -DFCPULL_VERSION='"$(VERSION)"' -DFCPULL_DATE=
 	-DYYJSON_DISABLE_UTILS=1 -DYYJSON_DISABLE_NON_STANDARD=1 -ffile-prefix-map=$(CURDIR)=.
 host = $(common) -isystem $(HOST)/include -g -O1 -fno-omit-frame-pointer
 
-cc_musl = $(MUSL)/bin/cc
+cc_$(musl) = $(MUSL)/bin/cc
 # Nothing unwinds a stack in the product; the tables for it would be 160 KB.
-cflags_musl = $(common) -O2 -fstack-protector-strong -ffunction-sections -fdata-sections \
+cflags_$(musl) = $(common) -O2 -fstack-protector-strong -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-ffile-prefix-map=$(MUSL)=/vendor $(CFLAGS)
 # musl takes the size of its threads' stacks from the program header: its default is 128 KiB
 relr := $(if $(filter x86_64-%,$(shell $(CROSS_COMPILE)$(HOSTCC) -dumpmachine)),$(comma)-z$(comma)pack-relative-relocs)
-ldflags_musl = -s -Wl,-z,relro,-z,now,-z,noexecstack,-z,stack-size=1048576$(relr) -Wl,--gc-sections $(LDFLAGS)
+ldflags_$(musl) = -s -Wl,-z,relro,-z,now,-z,noexecstack,-z,stack-size=1048576$(relr) -Wl,--gc-sections $(LDFLAGS)
 
 cc_asan = $(HOSTCC)
 cflags_asan = $(host) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -84,9 +92,9 @@ replace = if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
 .SUFFIXES:
 .SECONDARY:
 
-all: fcpull ## build ./fcpull (this is the default)
+all: $(product) ## build ./fcpull (this is the default); with ARCH=aarch64 ./fcpull-aarch64
 
-fcpull: build/musl/fcpull
+$(product): build/$(musl)/fcpull
 	$(Q)cp -f $< $@
 
 # What every variant does: flags -> objects -> lib archive and program. The archive lets
@@ -115,7 +123,7 @@ build/$1/fcpull: $(sources:%.c=build/$1/%.o) build/$1/sources
 
 -include $(sources:%.c=build/$1/%.d)
 endef
-$(foreach v,musl asan tsan fuzz,$(eval $(call variant,$v)))
+$(foreach v,$(musl) asan tsan fuzz,$(eval $(call variant,$v)))
 
 # test/run runs the unit tests and the replayers too.
 programs = $(unit:%=build/asan/%) $(fuzzers:%=build/asan/replay_%)
@@ -144,9 +152,14 @@ $(unit:%=build/asan/%): build/asan/%: build/asan/test/unit/%.o build/asan/libfcp
 	$(Q)$(cc_asan) $(ldflags_asan) -o $@ $^ $(LIBS)
 
 # What test/erofs.test mounts with: as the product is built.
-build/musl/erofsrun: build/musl/test/unit/erofsrun.o build/musl/libfcpull.a
+build/$(musl)/erofsrun: build/$(musl)/test/unit/erofsrun.o build/$(musl)/libfcpull.a
 	$(call say,LD,$@)
-	$(Q)$(cc_musl) $(ldflags_musl) -o $@ $^ $(LIBS)
+	$(Q)$(cc_$(musl)) $(ldflags_$(musl)) -o $@ $^ $(LIBS)
+
+# As the product is built; test/aarch64.test runs those of another machine.
+$(unit:%=build/$(musl)/%): build/$(musl)/%: build/$(musl)/test/unit/%.o build/$(musl)/libfcpull.a
+	$(call say,LD,$@)
+	$(Q)$(cc_$(musl)) $(ldflags_$(musl)) -o $@ $^ $(LIBS)
 
 # e.g. setarch -R build/tsan/test_lazyboot
 $(unit:%=build/tsan/%): build/tsan/%: build/tsan/test/unit/%.o build/tsan/libfcpull.a
@@ -208,41 +221,61 @@ format-check:
 format: ## format all C files
 	$(Q)clang-format -i $(formatted)
 
-analyze: analyze-quick ## analyze-quick, then clang-tidy and cppcheck where installed
-	$(Q)if command -v clang-tidy >/dev/null; then \
-		clang-tidy --quiet --warnings-as-errors='*' \
-			--checks='-*,clang-analyzer-*,-clang-analyzer-security.insecureAPI.Deprecated*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-assignment-in-if-condition,-bugprone-suspicious-string-compare,-bugprone-sizeof-expression,-bugprone-implicit-widening-of-multiplication-result' \
-			$(sources) -- $(host); \
-	else echo 'analyze: skipped clang-tidy, it is not installed' >&2; fi
+# In vendor/build words are split where they are meant to be (flags, lists of files).
+scripts = $(wildcard test/*.test test/*.sh test/guest/lib.sh) test/run test/demo test/erofs-utils test/images \
+	test/memory test/proof test/fuzz/run test/guest/init
+
+tidy_checks = -*,clang-analyzer-*,-clang-analyzer-security.insecureAPI.Deprecated*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-assignment-in-if-condition,-bugprone-suspicious-string-compare,-bugprone-sizeof-expression,-bugprone-implicit-widening-of-multiplication-result
+
+analyze: analyze-quick ## analyze-quick, then clang-tidy, cppcheck and shellcheck where installed
+ifneq ($(shell command -v clang-tidy),)
+analyze: $(sources:%=build/analyze/%.tidy)
+else
+analyze: no-clang-tidy
+endif
+analyze:
 	$(Q)if command -v cppcheck >/dev/null; then \
 		cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
 			--error-exitcode=1 -I. -Ilib -D_GNU_SOURCE -D__linux__ $(sources); \
 	else echo 'analyze: skipped cppcheck, it is not installed' >&2; fi
+	$(Q)if command -v shellcheck >/dev/null; then \
+		shellcheck $(scripts) && shellcheck -e SC2010,SC2013,SC2034,SC2086 vendor/build; \
+	else echo 'analyze: skipped shellcheck, it is not installed' >&2; fi
+
+# One process for each file: the analyzer of clang 14 takes every va_list for uninitialised in all but the first of several.
+build/analyze/%.c.tidy: %.c build/analyze/%.c.gcc
+	$(call say,CHECK,clang-tidy $<)
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' --checks='$(tidy_checks)' $< -- $(host) >$@.out 2>&1 || \
+		{ cat $@.out; exit 1; }
+	@touch $@
+
+no-clang-tidy:
+	@echo 'analyze: skipped clang-tidy, it is not installed' >&2
 
 dist: ## build/fcpull-VERSION.tar.gz of what is committed
 	@mkdir -p build
 	$(Q)git archive --prefix=fcpull-$(VERSION)/ HEAD | gzip -n9 >build/fcpull-$(VERSION).tar.gz
 	$(call say,DIST,build/fcpull-$(VERSION).tar.gz)
 
-install: fcpull ## install under DESTDIR and PREFIX (/usr/local)
+install: $(product) ## install under DESTDIR and PREFIX (/usr/local)
 	$(Q)install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR)
-	$(Q)install -m 755 fcpull $(DESTDIR)$(BINDIR)/fcpull
+	$(Q)install -m 755 $(product) $(DESTDIR)$(BINDIR)/fcpull
 	$(Q)ln -sf ../bin/fcpull $(DESTDIR)$(SBINDIR)/mount.fcpull
 	$(Q)install -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(MANDIR)/man8 $(BASHDIR) $(ZSHDIR) $(FISHDIR))
-	$(Q)if ./fcpull --version >/dev/null 2>&1; then set -e; \
-		./fcpull man >$(DESTDIR)$(MANDIR)/man1/fcpull.1; \
-		./fcpull man mount.fcpull >$(DESTDIR)$(MANDIR)/man8/mount.fcpull.8; \
-		./fcpull completion bash >$(DESTDIR)$(BASHDIR)/fcpull; \
-		./fcpull completion zsh >$(DESTDIR)$(ZSHDIR)/_fcpull; \
-		./fcpull completion fish >$(DESTDIR)$(FISHDIR)/fcpull.fish; \
-	else echo 'install: no manual pages and completions: ./fcpull is of another architecture' >&2; fi
+	$(Q)if ./$(product) --version >/dev/null 2>&1; then set -e; \
+		./$(product) man >$(DESTDIR)$(MANDIR)/man1/fcpull.1; \
+		./$(product) man mount.fcpull >$(DESTDIR)$(MANDIR)/man8/mount.fcpull.8; \
+		./$(product) completion bash >$(DESTDIR)$(BASHDIR)/fcpull; \
+		./$(product) completion zsh >$(DESTDIR)$(ZSHDIR)/_fcpull; \
+		./$(product) completion fish >$(DESTDIR)$(FISHDIR)/fcpull.fish; \
+	else echo 'install: no manual pages and completions: ./$(product) is of another architecture' >&2; fi
 
 clean: ## remove all that was built here (the libraries stay in their cache)
-	$(Q)rm -rf build fcpull
+	$(Q)rm -rf build fcpull fcpull-*
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
 
 FORCE:
-.PHONY: format format-check all check check-asan check-tsan demo bench unit fuzz fuzz-replay analyze-quick no-clang \
+.PHONY: format format-check all check check-asan check-tsan demo bench unit fuzz fuzz-replay analyze-quick no-clang no-clang-tidy \
 	banned analyze dist install clean help FORCE

@@ -93,12 +93,7 @@ static int account_init(
 	if (trace_files(ix, &a->files))
 		return warn_errno(-ENOMEM, "explain %s", name);
 	sum_stalls(a);
-	for (uint32_t i = 0; i < index_frames(ix); i++) {
-		struct frame_view f;
-
-		index_frame(ix, i, &f);
-		a->boot_blocks += f.blocks;
-	}
+	a->boot_blocks = index_frames_blocks(ix);
 	return 0;
 }
 

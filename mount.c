@@ -283,7 +283,7 @@ static bool is_our_mount(const char *path, char device[static 32])
 {
 	struct our_mount o = { .path = path };
 
-	mounts_each(look_at, &o);
+	mountinfo_each("self", look_at, &o);
 	memcpy(device, o.device, sizeof o.device);
 	return o.ours;
 }

@@ -202,7 +202,7 @@ static int own_mounts(void)
 			errno == EPERM ? " (run needs root)" : "");
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return warn_errno(-errno, "separate the mounts");
-	mounts_each(note_other, &others);
+	mountinfo_each("self", note_other, &others);
 	for (size_t i = others.n; i--;) {
 		if (umount2(others.v[i], MNT_DETACH | UMOUNT_NOFOLLOW))
 			debug("drop the copy of %s: %s", others.v[i], strerror(errno));

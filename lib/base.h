@@ -72,6 +72,13 @@ static inline int steal_fd(int *fd)
 	*fd = -1;
 	return v;
 }
+// -errno after a call that has failed: an error in any case, which -errno alone does not say.
+static inline int last_errno(void)
+{
+	int e = errno;
+
+	return e > 0 ? -e : -EIO;
+}
 
 // ---- allocation that ends the process when memory is gone: for the verbs and
 // their one-shot work. The server side (fuse, lazy) uses plain malloc. ----

@@ -174,7 +174,7 @@ static int read_description(int fd, struct boxinit *i)
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return -errno;
+		return last_errno();
 	char *text = xmalloc((size_t)st.st_size + 1); // never freed: i points into it
 	int r = pread_full(fd, text, (size_t)st.st_size, 0);
 	if (r < 0)

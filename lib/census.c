@@ -258,6 +258,8 @@ static int use_mounts(struct census *c)
 
 static void use_images(struct census *c)
 {
+	if (!c->images)
+		return;
 	for (size_t i = 0; i < c->n_images; i++)
 		use_top(c, &c->images[i], &c->images[i].top, false);
 	for (size_t i = 0; i < c->n_images; i++) {

@@ -42,7 +42,7 @@ char *creds_basic(const struct creds *c)
 	size_t n = strlen(pair);
 	char *out = xmalloc(6 + base64_len(n) + 1);
 
-	memcpy(out, "Basic ", 6);
+	memcpy(out, "Basic ", sizeof "Basic ");
 	base64_encode(pair, n, out + 6);
 	return out;
 }

@@ -11,103 +11,23 @@
 // cores both ways serve 100-190 thousand reads of 4 KiB a second, and their difference is lost in
 // the noise.
 //
-// Later replies. Each takes a record with a buffer of FUSE_IO_MAX bytes out of one reservation of
-// address space: nothing is allocated while serving, and memory is used only by buffers that hold
-// data. A freed buffer keeps its pages if fewer than LATERS_HOT free ones do. The number of
-// requests under way is bounded by the kernel: MAX_BACKGROUND read-ahead requests, and one for
-// each thread that waits for a page of its own.
-//
-// Interrupts. The kernel sends INTERRUPT for the first signal that hits a waiting task, fatal or
-// not, and nothing for a later SIGKILL (request_wait_answer: "Any signal may interrupt this",
-// then "Wait it out"). To answer each with EINTR would be wrong: a page fault would become SIGBUS
-// because a timer went off. To answer none would leave killed tasks unkillable until the network
-// comes back. So the watcher looks at the tasks of interrupted requests, a few times a second,
-// and answers for those that are dying.
-//
 // SPDX-License-Identifier: Apache-2.0
-#include "fuse.h"
-
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <time.h>
 
+#include "fuseint.h"
 #include "log.h"
 
-#define MINOR_LEAST 23 // the first that has today's fuse_init_out
-#define MINOR_KNOWN 38
-#define MAX_READAHEAD (1u << 20)
-// Requests beyond it wait in the kernel, those for data that is here behind those for data that
-// is not: so it is large.
-#define MAX_BACKGROUND 1024
-#define CONGESTION 768 // from here on the kernel leaves out speculative read-ahead
-#define LATERS_LEAST 64
-#define LATERS_HOT 8
-#define LATER_NONE UINT32_MAX
-#define MISSED 16 // interrupts that may overtake their requests at once
-#define WATCH_MS 200
 #define THREADS_MAX FUSE_THREADS_MAX
 #define STUCK_BEATS 8 // that a thread may work at one request
 #define WAKE_SIGNAL SIGUSR1
 #define STACK_SIZE (256u << 10)
 #define NOTIFY_RESEND 7 // FUSE_NOTIFY_RESEND, since 7.40
-
-// Not FUSE_ASYNC_DIO: a reader of O_DIRECT would wait unkillably (fuse_direct_IO:
-// wait_for_completion).
-#define WANTED                                                                                    \
-	(FUSE_ASYNC_READ | FUSE_EXPORT_SUPPORT | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |    \
-		FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_ABORT_ERROR | FUSE_MAX_PAGES | \
-		FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA)
-
-struct fuse_thread {
-	_Alignas(8) uint8_t own_in[FUSE_REQUEST_MAX];
-	struct fuse *fuse;
-	uint8_t *in;		 // FUSE_REQUEST_MAX: own_in, or its place in the ledger
-	_Atomic uint64_t *since; // in the ledger, or NULL
-	_Atomic pid_t tid;
-	uint8_t *out; // FUSE_IO_MAX
-	pthread_t id;
-	int result;
-};
-
-struct fuse {
-	int fd;
-	unsigned thread_count;
-	struct fuse_thread *threads;
-	_Atomic unsigned started; // of them
-	_Atomic unsigned reading; // have not ended
-	_Atomic bool stopping;
-	struct fuse_ledger *ledger; // or NULL
-	pthread_t watcher;
-	const struct fuse_fs *fs;
-	// Set by INIT, which the kernel sends first and alone; false on a connection taken over:
-	// then the answers that cost a request more, but are always right.
-	bool no_open, no_opendir;
-	int init_error;
-	uint8_t *bufs; // laters_max of FUSE_IO_MAX, then one for each thread
-	size_t bufs_len;
-	uint32_t laters_max;
-	struct fuse_later *laters;
-	pthread_mutex_t lock; // for all below, and the records
-	pthread_cond_t freed; // a record has been given back
-	pthread_cond_t watch; // an interrupt has come, or the end
-	uint32_t hot, cold;   // heads of the lists of free records, with pages and without
-	uint32_t hot_count;
-	uint32_t high; // records below it have been in use before
-	uint32_t in_use;
-	uint32_t starved;	 // threads that wait for a free record
-	uint32_t interrupted;	 // of these
-	uint64_t missed[MISSED]; // requests interrupted before they had a record
-	uint32_t missed_next;
-	bool ending;
-};
 
 // The fuse_serve() that fuse_beat() and the like are about: there is one in a process that has a
 // ledger.
@@ -126,11 +46,7 @@ int fuse_resend(int fd)
 	return write(fd, &h, sizeof h) < 0 ? -errno : 0;
 }
 
-// ---- replies ----
-
-// The one writer of replies. What fails here cannot be reported to the kernel in another way.
-static void fuse_send(
-	const struct fuse *f, uint64_t unique, int error, const void *data, size_t len)
+void fuse_send(const struct fuse *f, uint64_t unique, int error, const void *data, size_t len)
 {
 	size_t body = error ? 0 : len;
 	struct fuse_out_header h = { .error = error, .unique = unique };
@@ -145,427 +61,6 @@ static void fuse_send(
 	// ENOENT: aborted meanwhile; ENODEV: unmounted; EPERM: no longer connected
 	if (errno != ENOENT && errno != ENODEV && errno != EPERM)
 		warn_errno(-errno, "fuse: reply to request %llu", (unsigned long long)unique);
-}
-
-// ---- later replies ----
-
-static int laters_init(struct fuse *f)
-{
-	f->hot = f->cold = LATER_NONE;
-	// where address space counts as memory (vm.overcommit_memory = 2), be content with less
-	for (uint32_t n = FUSE_LATERS_MAX; n >= LATERS_LEAST; n /= 2) {
-		size_t len = ((size_t)n + f->thread_count) * FUSE_IO_MAX;
-		void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-		if (p == MAP_FAILED)
-			continue;
-		f->bufs = p;
-		f->bufs_len = len;
-		f->laters_max = n;
-		f->laters = calloc(n, sizeof *f->laters);
-		return f->laters ? 0 : -ENOMEM;
-	}
-	return -ENOMEM;
-}
-
-static void laters_fini(struct fuse *f)
-{
-	free(f->laters);
-	if (f->bufs)
-		munmap(f->bufs, f->bufs_len);
-}
-
-// A free record, those with pages first; LATER_NONE when all are in use.
-static uint32_t later_take(struct fuse *f)
-{
-	uint32_t i = f->hot;
-
-	if (i != LATER_NONE) {
-		f->hot = f->laters[i].next;
-		f->hot_count--;
-	} else if ((i = f->cold) != LATER_NONE) {
-		f->cold = f->laters[i].next;
-	} else if (f->high < f->laters_max) {
-		i = f->high++;
-	}
-	return i;
-}
-
-// Whether the request was interrupted before it had a record: another thread may have read the
-// INTERRUPT already.
-static bool missed_take(struct fuse *f, uint64_t unique)
-{
-	for (size_t i = 0; i < MISSED; i++)
-		if (f->missed[i] == unique) {
-			f->missed[i] = 0;
-			return true;
-		}
-	return false;
-}
-
-static void later_interrupt(struct fuse *f, struct fuse_later *l)
-{
-	if (l->interrupted)
-		return;
-	l->interrupted = true;
-	f->interrupted++;
-	pthread_cond_signal(&f->watch);
-}
-
-// Notes a request before its message is overwritten. What a handler answers later is a READ;
-// extensions that might follow it are left out.
-static void later_note(struct fuse *f, uint32_t i, const struct fuse_request *rq)
-{
-	const struct fuse_in_header *h = (const struct fuse_in_header *)rq->arg - 1;
-	struct fuse_in_header *note = (void *)f->ledger->laters[i].message;
-
-	memcpy(note, h, MIN(h->len, (uint32_t)FUSE_LATER_BYTES));
-	note->len = MIN(h->len, (uint32_t)FUSE_LATER_BYTES);
-	note->total_extlen = 0;
-	atomic_store(&f->ledger->laters[i].unique, rq->unique);
-}
-
-struct fuse_later *fuse_later_new(struct fuse *f, const struct fuse_request *rq)
-{
-	pthread_mutex_lock(&f->lock);
-	uint32_t i;
-	while ((i = later_take(f)) == LATER_NONE) {
-		f->starved++;
-		pthread_cond_wait(&f->freed, &f->lock);
-		f->starved--;
-	}
-	struct fuse_later *l = &f->laters[i];
-	l->buf = f->bufs + (size_t)i * FUSE_IO_MAX;
-	l->fuse = f;
-	l->unique = rq->unique;
-	l->pid = rq->pid;
-	l->in_use = true;
-	l->interrupted = false;
-	atomic_store(&l->answered, false);
-	f->in_use++;
-	if (missed_take(f, rq->unique))
-		later_interrupt(f, l);
-	pthread_mutex_unlock(&f->lock);
-	if (f->ledger)
-		later_note(f, i, rq);
-	return l;
-}
-
-static void later_free(struct fuse *f, struct fuse_later *l)
-{
-	uint32_t i = (uint32_t)(l - f->laters);
-
-	pthread_mutex_lock(&f->lock);
-	bool keep = f->hot_count < LATERS_HOT;
-	if (keep) {
-		f->hot_count++;
-	} else {
-		pthread_mutex_unlock(&f->lock);
-		madvise(l->buf, FUSE_IO_MAX, MADV_DONTNEED);
-		pthread_mutex_lock(&f->lock);
-	}
-	uint32_t *head = keep ? &f->hot : &f->cold;
-	l->next = *head;
-	*head = i;
-	l->in_use = false;
-	f->interrupted -= l->interrupted;
-	f->in_use--;
-	// under the lock: the last one to be freed lets fuse_serve() return, and f with it
-	pthread_cond_broadcast(&f->freed);
-	pthread_mutex_unlock(&f->lock);
-}
-
-void fuse_later_end(struct fuse_later *l, int error, size_t len)
-{
-	struct fuse *f = l->fuse;
-
-	if (!atomic_exchange(&l->answered, true))
-		fuse_send(f, l->unique, error, l->buf, len);
-	if (f->ledger)
-		atomic_store(&f->ledger->laters[l - f->laters].unique, 0);
-	later_free(f, l);
-}
-
-// ---- interrupts ----
-
-// Whether SIGKILL is pending for thread tid: the kernel adds it to each thread of a process that
-// is to die of whatever cause (complete_signal, zap_other_threads). Field 31 of /proc/TID/stat,
-// the thread's own pending signals, shows it.
-static bool task_dying(uint32_t tid)
-{
-	char path[32], text[1024];
-
-	snprintf(path, sizeof path, "/proc/%u/stat", tid);
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ssize_t n = read(fd, text, sizeof text - 1);
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
-	char *p = strrchr(text, ')'); // the name before it may hold anything; field 3 follows
-	for (int field = 2; p && field < 31; field++)
-		p = strchr(p + 1, ' ');
-	return p && (strtoull(p, NULL, 10) & 1ull << (SIGKILL - 1));
-}
-
-// The next interrupted record that is not answered, from *i on.
-static bool watch_next(struct fuse *f, uint32_t *i, uint64_t *ret_unique, uint32_t *ret_pid)
-{
-	bool found = false;
-
-	pthread_mutex_lock(&f->lock);
-	for (; *i < f->high && !found; ++*i) {
-		const struct fuse_later *l = &f->laters[*i];
-
-		if (!l->in_use || !l->interrupted || l->pid == 0 || atomic_load(&l->answered))
-			continue;
-		*ret_unique = l->unique;
-		*ret_pid = l->pid;
-		found = true;
-	}
-	pthread_mutex_unlock(&f->lock);
-	return found;
-}
-
-static void watch_scan(struct fuse *f)
-{
-	uint64_t unique;
-	uint32_t pid;
-
-	for (uint32_t i = 0; watch_next(f, &i, &unique, &pid);) {
-		if (!task_dying(pid))
-			continue;
-		struct fuse_later *l = &f->laters[i - 1];
-		// it may have ended, and another taken its place
-		pthread_mutex_lock(&f->lock);
-		bool mine =
-			l->in_use && l->unique == unique && !atomic_exchange(&l->answered, true);
-		pthread_mutex_unlock(&f->lock);
-		if (mine)
-			fuse_send(f, unique, -EINTR, NULL, 0);
-	}
-}
-
-static void *watch_thread(void *arg)
-{
-	struct fuse *f = arg;
-
-	prctl(PR_SET_NAME, "fuse-watch");
-	pthread_mutex_lock(&f->lock);
-	while (!f->ending) {
-		if (f->interrupted == 0) {
-			pthread_cond_wait(&f->watch, &f->lock);
-			continue;
-		}
-		pthread_mutex_unlock(&f->lock);
-		watch_scan(f);
-		pthread_mutex_lock(&f->lock);
-		struct timespec t;
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		t.tv_nsec += WATCH_MS * 1000000L;
-		t.tv_sec += t.tv_nsec / 1000000000L;
-		t.tv_nsec %= 1000000000L;
-		if (!f->ending)
-			pthread_cond_timedwait(&f->watch, &f->lock, &t);
-	}
-	pthread_mutex_unlock(&f->lock);
-	return NULL;
-}
-
-// ---- requests that are the protocol's own business ----
-
-static int op_init(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
-{
-	const struct fuse_init_in *in = rq->arg; // its first 16 bytes; the rest came with 7.36
-	struct fuse_init_out *out = (void *)rp->buf;
-	uint32_t want = WANTED | (f->fs->acl ? FUSE_POSIX_ACL : 0u);
-
-	rp->len = sizeof *out;
-	memset(out, 0, sizeof *out);
-	out->major = FUSE_KERNEL_VERSION;
-	out->minor = MIN(in->minor, (uint32_t)MINOR_KNOWN);
-	if (in->major > FUSE_KERNEL_VERSION) // the kernel will ask again, in our version
-		return 0;
-	if (in->major < FUSE_KERNEL_VERSION || in->minor < MINOR_LEAST) {
-		f->init_error = warn_errno(-EPROTO,
-			"fuse: the kernel speaks %u.%u, needed is %d.%d (Linux 3.15) or later",
-			in->major, in->minor, FUSE_KERNEL_VERSION, MINOR_LEAST);
-		return f->init_error;
-	}
-	out->flags = in->flags & want;
-	out->max_readahead = MIN(in->max_readahead, MAX_READAHEAD);
-	out->max_background = MAX_BACKGROUND;
-	out->congestion_threshold = CONGESTION;
-	out->max_write = 4096; // the least there is
-	out->time_gran = 1;
-	out->max_pages = FUSE_IO_MAX / 4096;
-	f->no_open = in->flags & FUSE_NO_OPEN_SUPPORT;
-	f->no_opendir = in->flags & FUSE_NO_OPENDIR_SUPPORT;
-	debug("fuse: protocol 7.%u, kernel offers %#x, taken %#x", in->minor, in->flags,
-		out->flags);
-	return 0;
-}
-
-// ENOSYS, once, makes the kernel open without asking, with exactly these flags
-// (FUSE_NO_OPEN_SUPPORT).
-static int reply_open(bool none, uint32_t flags, struct fuse_reply *rp)
-{
-	struct fuse_open_out out = { .open_flags = flags };
-
-	if (none)
-		return -ENOSYS;
-	memcpy(rp->buf, &out, sizeof out);
-	rp->len = sizeof out;
-	return 0;
-}
-
-static int op_open(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
-{
-	(void)rq;
-	return reply_open(f->no_open, FOPEN_KEEP_CACHE, rp);
-}
-
-static int op_opendir(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
-{
-	(void)rq;
-	return reply_open(f->no_opendir, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR, rp);
-}
-
-static int op_interrupt(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp)
-{
-	const struct fuse_interrupt_in *in = rq->arg;
-	bool found = false;
-
-	(void)rp;
-	pthread_mutex_lock(&f->lock);
-	for (uint32_t i = 0; i < f->high && !found; i++) {
-		struct fuse_later *l = &f->laters[i];
-
-		found = l->in_use && l->unique == in->unique;
-		if (found)
-			later_interrupt(f, l);
-	}
-	if (!found)
-		f->missed[f->missed_next++ % MISSED] = in->unique;
-	pthread_mutex_unlock(&f->lock);
-	return 0;
-}
-
-// ---- the protocol table ----
-
-enum {
-	NODE = 1, // is about an existing node
-	NAME = 2, // one name follows the struct
-	NO_REPLY = 4,
-};
-
-struct fuse_op {
-	const char *name;
-	uint16_t least; // bytes of its struct that it must have
-	uint8_t what;
-	int16_t answer; // where there is no handler
-	int (*own)(struct fuse *f, const struct fuse_request *rq, struct fuse_reply *rp);
-};
-
-// Minimum sizes are given where the struct is looked at. Forgetting is free: node ids are fixed.
-// RELEASE and the like are not refused, for an old kernel sends them. The rest is answered so
-// that the kernel does not ask again: ENOSYS to FLUSH, FSYNC, ACCESS, POLL, LSEEK, STATX and
-// locks means "do it yourself"; what would write is EROFS, though the kernel refuses it before it
-// comes here.
-static const struct fuse_op op_table[FUSE_OPCODES] = {
-	[FUSE_LOOKUP] = { "LOOKUP", 0, NODE | NAME, -ENOSYS, NULL },
-	[FUSE_FORGET] = { "FORGET", 0, NO_REPLY, 0, NULL },
-	[FUSE_GETATTR] = { "GETATTR", 0, NODE, -ENOSYS, NULL },
-	[FUSE_SETATTR] = { "SETATTR", 0, 0, -EROFS, NULL },
-	[FUSE_READLINK] = { "READLINK", 0, NODE, -ENOSYS, NULL },
-	[FUSE_SYMLINK] = { "SYMLINK", 0, 0, -EROFS, NULL },
-	[FUSE_MKNOD] = { "MKNOD", 0, 0, -EROFS, NULL },
-	[FUSE_MKDIR] = { "MKDIR", 0, 0, -EROFS, NULL },
-	[FUSE_UNLINK] = { "UNLINK", 0, 0, -EROFS, NULL },
-	[FUSE_RMDIR] = { "RMDIR", 0, 0, -EROFS, NULL },
-	[FUSE_RENAME] = { "RENAME", 0, 0, -EROFS, NULL },
-	[FUSE_LINK] = { "LINK", 0, 0, -EROFS, NULL },
-	[FUSE_OPEN] = { "OPEN", 0, NODE, 0, op_open },
-	[FUSE_READ] = { "READ", sizeof(struct fuse_read_in), NODE, -ENOSYS, NULL },
-	[FUSE_WRITE] = { "WRITE", 0, 0, -EROFS, NULL },
-	[FUSE_STATFS] = { "STATFS", 0, 0, -ENOSYS, NULL },
-	[FUSE_RELEASE] = { "RELEASE", 0, 0, 0, NULL },
-	[FUSE_FSYNC] = { "FSYNC", 0, 0, -ENOSYS, NULL },
-	[FUSE_SETXATTR] = { "SETXATTR", 0, 0, -EROFS, NULL },
-	[FUSE_GETXATTR] = { "GETXATTR", sizeof(struct fuse_getxattr_in), NODE | NAME, -ENOSYS,
-		NULL },
-	[FUSE_LISTXATTR] = { "LISTXATTR", sizeof(struct fuse_getxattr_in), NODE, -ENOSYS, NULL },
-	[FUSE_REMOVEXATTR] = { "REMOVEXATTR", 0, 0, -EROFS, NULL },
-	[FUSE_FLUSH] = { "FLUSH", 0, 0, -ENOSYS, NULL },
-	[FUSE_INIT] = { "INIT", 16, 0, 0, op_init },
-	[FUSE_OPENDIR] = { "OPENDIR", 0, NODE, 0, op_opendir },
-	[FUSE_READDIR] = { "READDIR", sizeof(struct fuse_read_in), NODE, -ENOSYS, NULL },
-	[FUSE_RELEASEDIR] = { "RELEASEDIR", 0, 0, 0, NULL },
-	[FUSE_FSYNCDIR] = { "FSYNCDIR", 0, 0, -ENOSYS, NULL },
-	[FUSE_GETLK] = { "GETLK", 0, 0, -ENOSYS, NULL },
-	[FUSE_SETLK] = { "SETLK", 0, 0, -ENOSYS, NULL },
-	[FUSE_SETLKW] = { "SETLKW", 0, 0, -ENOSYS, NULL },
-	[FUSE_ACCESS] = { "ACCESS", 0, 0, -ENOSYS, NULL },
-	[FUSE_CREATE] = { "CREATE", 0, 0, -EROFS, NULL },
-	[FUSE_INTERRUPT] = { "INTERRUPT", sizeof(struct fuse_interrupt_in), NO_REPLY, 0,
-		op_interrupt },
-	[FUSE_BMAP] = { "BMAP", 0, 0, -ENOSYS, NULL },
-	[FUSE_DESTROY] = { "DESTROY", 0, 0, 0, NULL },
-	[FUSE_IOCTL] = { "IOCTL", 0, 0, -ENOTTY, NULL },
-	[FUSE_POLL] = { "POLL", 0, 0, -ENOSYS, NULL },
-	[FUSE_NOTIFY_REPLY] = { "NOTIFY_REPLY", 0, NO_REPLY, 0, NULL },
-	[FUSE_BATCH_FORGET] = { "BATCH_FORGET", 0, NO_REPLY, 0, NULL },
-	[FUSE_FALLOCATE] = { "FALLOCATE", 0, 0, -EROFS, NULL },
-	[FUSE_READDIRPLUS] = { "READDIRPLUS", sizeof(struct fuse_read_in), NODE, -ENOSYS, NULL },
-	[FUSE_RENAME2] = { "RENAME2", 0, 0, -EROFS, NULL },
-	[FUSE_LSEEK] = { "LSEEK", 0, 0, -ENOSYS, NULL },
-	[FUSE_COPY_FILE_RANGE] = { "COPY_FILE_RANGE", 0, 0, -EROFS, NULL },
-	[FUSE_SETUPMAPPING] = { "SETUPMAPPING", 0, 0, -ENOSYS, NULL },
-	[FUSE_REMOVEMAPPING] = { "REMOVEMAPPING", 0, 0, -ENOSYS, NULL },
-	[FUSE_SYNCFS] = { "SYNCFS", 0, 0, -ENOSYS, NULL },
-	[FUSE_TMPFILE] = { "TMPFILE", 0, 0, -EROFS, NULL },
-	[FUSE_OPCODES - 1] = { "STATX", 0, 0, -ENOSYS, NULL },
-};
-
-// What every read-like opcode asks for must fit into the buffer of a reply: a shorter one would
-// mean the end of the file, and the kernel would believe it (fuse_short_read).
-static bool reads(uint32_t opcode)
-{
-	return opcode == FUSE_READ || opcode == FUSE_READDIR || opcode == FUSE_READDIRPLUS;
-}
-
-int fuse_request_check(const void *msg, size_t len, uint64_t nodes, struct fuse_request *ret)
-{
-	const struct fuse_in_header *h = msg;
-
-	if (len < sizeof *h || h->len != len)
-		return -EBADMSG;
-	*ret = (struct fuse_request){
-		.unique = h->unique, .nodeid = h->nodeid, .opcode = h->opcode, .pid = h->pid
-	};
-	if (h->opcode >= FUSE_OPCODES || !op_table[h->opcode].name)
-		return -ENOSYS;
-	const struct fuse_op *op = ret->op = &op_table[h->opcode];
-	if (op->what & NODE && (h->nodeid < 1 || h->nodeid > nodes))
-		return -ESTALE;
-	ret->arg = h + 1;
-	// extensions, at the end, are none of those that were asked for; before 7.38 the field is
-	// zero padding
-	size_t rest = len - sizeof *h, ext = (size_t)h->total_extlen * 8;
-	if (ext > rest || rest - ext < op->least)
-		return -EINVAL;
-	if (reads(h->opcode) && ((const struct fuse_read_in *)ret->arg)->size > FUSE_IO_MAX)
-		return -EINVAL;
-	if (!(op->what & NAME))
-		return 0;
-	rest -= ext + op->least;
-	ret->name = (const char *)ret->arg + op->least;
-	ret->name_len = strnlen(ret->name, rest);
-	if (ret->name_len == 0 || ret->name_len + 1 != rest)
-		return -EINVAL;
-	return ret->name_len < FUSE_NAME_LIMIT ? 0 : -ENAMETOOLONG;
 }
 
 // ---- the loop ----
@@ -723,7 +218,7 @@ static int run_threads(struct fuse *f)
 
 static int fuse_run(struct fuse *f)
 {
-	int r = start_thread(&f->watcher, watch_thread, f);
+	int r = start_thread(&f->watcher, fuse_watch, f);
 
 	if (r)
 		return warn_errno(r, "fuse: start a thread");
@@ -740,7 +235,7 @@ static int fuse_run(struct fuse *f)
 
 static void fuse_fini(struct fuse *f)
 {
-	laters_fini(f);
+	fuse_laters_fini(f);
 	free(f->threads);
 	pthread_cond_destroy(&f->watch);
 	pthread_cond_destroy(&f->freed);
@@ -771,7 +266,7 @@ static int fuse_init(struct fuse *f, int fd, const struct fuse_fs *fs, unsigned 
 	pthread_cond_init(&f->watch, &attr);
 	pthread_condattr_destroy(&attr);
 	f->threads = calloc(threads, sizeof *f->threads);
-	int r = f->threads ? laters_init(f) : -ENOMEM;
+	int r = f->threads ? fuse_laters_init(f) : -ENOMEM;
 	for (unsigned i = 0; r == 0 && i < threads; i++) {
 		f->threads[i].fuse = f;
 		f->threads[i].in = f->ledger ? f->ledger->threads[i].in : f->threads[i].own_in;

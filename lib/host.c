@@ -184,16 +184,12 @@ static int fetch_index(struct host_image *h, const struct accel *a, bool boot, c
 // The first frame that is not in the store, or the number of frames.
 static uint32_t first_missing_frame(struct host_image *h)
 {
-	uint32_t n = index_frames(h->ix), frame, at = 0, blocks = 0;
+	uint32_t n = index_frames(h->ix), frame, at = 0;
 	struct digest key = index_boot_key(h->ix);
 	struct space_file f;
 	struct frame_view v;
 
-	for (frame = 0; frame < n; frame++) {
-		index_frame(h->ix, frame, &v);
-		blocks += v.blocks;
-	}
-	if (!n || store_space(h->store, &key, blocks, &f))
+	if (!n || store_space(h->store, &key, index_frames_blocks(h->ix), &f))
 		return 0;
 	for (frame = 0; frame < n; frame++, at += v.blocks) {
 		index_frame(h->ix, frame, &v);

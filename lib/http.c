@@ -319,7 +319,7 @@ static const char *hint_for(int r, const struct http_xfer *x)
 	// Certificates live by the calendar; a board without a clock starts in 1970.
 	if (time(NULL) < 1700000000)
 		return " (this machine's clock is before 2023: set it)";
-	if (x->result == CURLE_SSL_CONNECT_ERROR)
+	if (!xfer_is_certificate(x))
 		return " (if it speaks plain http, use --plain-http)";
 	return " (an authority of your own is named with --cacert)";
 }
@@ -347,7 +347,7 @@ int http_open(struct http *h, const struct http_req *q, struct http_xfer **ret)
 
 		r = attempt(h, q, &x);
 		if (!x)
-			return r;
+			return r < 0 ? r : -ENOMEM;
 		bool again = !q->once && (r < 0 ? xfer_is_transient(x) : is_busy(http_status(x)));
 		int after = again && r == 0 ? retry_after_of(x) : -1;
 

@@ -732,6 +732,15 @@ uint64_t index_frames_size(const struct index *ix)
 	return ix->frame_off[ix->n_frames];
 }
 
+uint32_t index_frames_blocks(const struct index *ix)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < ix->n_frames; i++)
+		n += ix->frames[i].blocks;
+	return n;
+}
+
 struct digest index_original(const struct index *ix)
 {
 	return digest_at(((const struct fmt_header *)ix->buf)->original);

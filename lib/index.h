@@ -119,6 +119,8 @@ void index_run(const struct index *ix, uint32_t run, struct run_view *ret);
 // block of a space must not get to where other images have it.
 struct digest index_boot_key(const struct index *ix);
 uint64_t index_frames_size(const struct index *ix); // bytes of all frames in the boot blob
+uint32_t index_frames_blocks(
+	const struct index *ix); // blocks of all frames, at most FMT_BLOCKS_MAX
 
 // ---- what the image is ----
 struct digest index_original(const struct index *ix); // digest of the original's manifest

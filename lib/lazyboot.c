@@ -485,7 +485,6 @@ static struct lazy_boot *boot_new(struct lazy *lz)
 	const struct index *ix = lz->conf.ix;
 	struct digest key = index_boot_key(ix);
 	struct lazy_boot *b = xcalloc(1, sizeof *b);
-	struct frame_view last;
 
 	b->lz = lz;
 	b->frames = index_frames(ix);
@@ -495,8 +494,7 @@ static struct lazy_boot *boot_new(struct lazy *lz)
 	b->file.fd = -1;
 	pthread_mutex_init(&b->order, NULL);
 	list_pieces(b);
-	index_frame(ix, b->frames - 1, &last);
-	if (!store_space(lz->conf.store, &key, b->at[b->frames - 1] + last.blocks, &b->file))
+	if (!store_space(lz->conf.store, &key, index_frames_blocks(ix), &b->file))
 		return b;
 	boot_free(b); // (it has been said)
 	return NULL;

@@ -30,6 +30,7 @@ __attribute__((format(printf, 3, 0))) static void emit(
 	errno = e;
 }
 
+#undef warn_errno
 int warn_errno(int r, const char *fmt, ...)
 {
 	va_list ap;

@@ -17,6 +17,23 @@ extern enum log_level log_level;
 // the name reports and returns in one expression. For -EBADMSG (corrupt or hostile data), -EPROTO
 // (registry nonsense) and -ECANCELED the message is complete by itself and no strerror follows.
 int warn_errno(int r, const char *fmt, ...) printf_like(2, 3);
+#ifdef __clang_analyzer__
+// What an analyzer that looks at one file at a time cannot see: the result is an error.
+static inline int log_failed(int r)
+{
+	int failed = r < 0 ? r : -r;
+
+	if (failed >= 0)
+		__builtin_unreachable();
+	return failed;
+}
+#define warn_errno(r, ...)                                \
+	({                                                \
+		int failed_ = (r);                        \
+		(void)(warn_errno)(failed_, __VA_ARGS__); \
+		log_failed(failed_);                      \
+	})
+#endif
 void warn(const char *fmt, ...) printf_like(1, 2);
 void info(const char *fmt, ...) printf_like(1, 2); // -v
 void debug(const char *fmt, ...)

@@ -124,7 +124,7 @@ static int mount_id(int fd, uint64_t *ret)
 	struct statx sx;
 
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0)
-		return -errno;
+		return last_errno();
 	*ret = sx.stx_mnt_id;
 	return 0;
 }
@@ -225,7 +225,7 @@ static int uncover_root(int root)
 	for (int tries = 0; r == 0 && tries < 8; tries++) {
 		cleanup_fd int up = open("..", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-		r = up < 0 ? -errno : mount_id(up, &top);
+		r = up < 0 ? last_errno() : mount_id(up, &top);
 		if (r < 0 || top == want)
 			return r;
 		if (syscall(SYS_umount2, ".", UMOUNT_DETACH) < 0)

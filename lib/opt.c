@@ -62,8 +62,10 @@ static int parse_u64(const char *s, bool suffix, uint64_t *ret)
 		*ret = v << shift;
 		return 0;
 	}
+	if (*p)
+		return -EINVAL;
 	*ret = v;
-	return *p ? -EINVAL : 0;
+	return 0;
 }
 
 int opt_u64(const struct opt *o, const char *value)

@@ -45,7 +45,6 @@ struct pack {
 	uint64_t blob_size;
 	// while running
 	int spool;
-	bool compress;
 	struct slot *slots;
 	unsigned n_slots;
 	size_t next, written;
@@ -124,11 +123,6 @@ int pack_place(struct pack *p, struct content *c)
 	else
 		add_small(p, c->spool, (uint32_t)blocks);
 	return 0;
-}
-
-void pack_as_is(struct pack *p, uint32_t blocks)
-{
-	add_big(p, 0, blocks);
 }
 
 // ---- codecs ----
@@ -297,8 +291,6 @@ static void compress_chunk(struct pack *p, ZSTD_CCtx *z, struct slot *s)
 {
 	size_t plain = (size_t)s->chunk.blocks << BLOCK_SHIFT, n;
 
-	if (!p->compress)
-		return;
 	n = chunk_encode(&p->conf, z, s->plain, plain, s->packed);
 	s->chunk.codec = (uint8_t)(n ? p->conf.codec : CODEC_STORED);
 	s->chunk.clen = (uint32_t)(n ? n : plain);
@@ -424,12 +416,11 @@ int pack_run(struct pack *p, int spool_fd, int out_fd)
 	int r = 0;
 
 	p->spool = spool_fd;
-	p->compress = out_fd >= 0;
 	p->n_slots = 4 * threads;
 	p->slots = xcalloc(p->n_slots, sizeof *p->slots);
 	for (unsigned i = 0; i < p->n_slots; i++) {
 		p->slots[i].plain = xmalloc((size_t)p->conf.chunk_blocks << BLOCK_SHIFT);
-		p->slots[i].packed = p->compress ? xmalloc(packed_bound(&p->conf)) : NULL;
+		p->slots[i].packed = xmalloc(packed_bound(&p->conf));
 	}
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->turn, NULL);

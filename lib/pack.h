@@ -24,11 +24,8 @@ void pack_free(struct pack *p);
 // give equal chunks; smaller ones share, none straddles two. 0, or
 // -EFBIG: the space is full (2^32 blocks).
 int pack_place(struct pack *p, struct content *c) must_check;
-// The space is the spool itself, `blocks` long, cut evenly: what a plain pull leaves on the host.
-void pack_as_is(struct pack *p, uint32_t blocks);
-// Reads, hashes and compresses all chunks. With out_fd >= 0 the data blob is written there; else
-// (plain pull) only digests are made. Result does not depend on the number of threads. -errno
-// logged.
+// Reads, hashes and compresses all chunks and writes the data blob. The result does not depend on the
+// number of threads. -errno logged.
 int pack_run(struct pack *p, int spool_fd, int out_fd) must_check;
 
 // After pack_run.

@@ -201,7 +201,8 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 		return warn_errno(r, "--cacert: open %s", log_quote(net->cacert));
 	}
 	find_authfile(&ref, net, &auth);
-	a.reference = reference = reference_of(&ref);
+	reference = reference_of(&ref);
+	a.reference = reference;
 	a.authfile = buf_str(&auth);
 	a.cacert = cacert;
 	lastaddr_write(&addresses);
@@ -399,6 +400,26 @@ static int make_mount(struct host_image *h, const struct driver *d, const struct
 	return 0;
 }
 
+// Leaves the state of a new mount in its file (taken over) and hands the mount over (taken over when
+// that is done). Whoever had this device number before is gone.
+static int hand_over(
+	int dir, const char *id, int lock, int *mnt, struct state *st, struct served *ret)
+{
+	int r = device_of(*mnt, &st->major, &st->minor);
+
+	if (!r) {
+		state_forget_device(dir, st->major, st->minor, id);
+		r = state_save(lock, st);
+	}
+	if (!r) {
+		ret->major = st->major;
+		ret->minor = st->minor;
+		ret->mnt = steal_fd(mnt);
+	}
+	state_fini(st);
+	return r;
+}
+
 static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir, const char *id,
 	int lock, struct served *ret)
 {
@@ -432,18 +453,11 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 		tune_fuse(d, &s, mnt, how.foreseen || how.record);
 	if (!r && d->make)
 		r = make_mount(h, d, &how, &s, &mnt);
+	if (r)
+		return r;
 	describe(h, conf, &st);
 	st.connection = s.connection;
-	if (!r)
-		r = device_of(mnt, &st.major, &st.minor);
-	if (!r)
-		r = state_save(lock, &st);
-	ret->major = st.major;
-	ret->minor = st.minor;
-	state_fini(&st);
-	if (!r)
-		ret->mnt = steal_fd(&mnt);
-	return r;
+	return hand_over(dir, id, lock, &mnt, &st, ret);
 }
 
 // ---- an old one ----
@@ -586,17 +600,7 @@ static int new_local(struct host_image *h, const struct sealed *files,
 	c.why = why;
 	describe(h, &c, &st);
 	st.local = true;
-	r = device_of(mnt, &st.major, &st.minor);
-	if (!r) {
-		state_forget_device(dir, st.major, st.minor, id);
-		r = state_save(lock, &st);
-	}
-	ret->major = st.major;
-	ret->minor = st.minor;
-	state_fini(&st);
-	if (!r)
-		ret->mnt = steal_fd(&mnt);
-	return r;
+	return hand_over(dir, id, lock, &mnt, &st, ret);
 }
 
 static int share_or_mount(struct host_image *h, const struct sealed *files,

@@ -14,6 +14,7 @@
 #include "json.h"
 #include "log.h"
 #include "mnt.h"
+#include "mountinfo.h"
 
 #define STATE_VERSION 1
 #define STATE_SIZE_MAX (64u << 10)
@@ -78,63 +79,24 @@ void state_remove(int dir, const char *id)
 
 // ---- mounts ----
 
-// mountinfo writes space, tab, newline and backslash as octal (proc(5)).
-static void unescape_octal(char *s)
-{
-	char *to = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-			s[3] >= '0' && s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 4;
-		} else {
-			*to++ = *s++;
-		}
-	}
-	*to = 0;
-}
-
+// The mounts of a file system's whole tree.
 struct mount_list {
 	const char *type; // of these file systems only; NULL: any
+	uint32_t major, minor;
+	pid_t pid; // whose they are
 	struct state_mount *v;
 	size_t n, cap;
 };
 
-// "36 35 98:0 / /mnt rw ..." of a file system's whole tree
-static void look_at_line(
-	char *line, uint32_t major, uint32_t minor, pid_t pid, struct mount_list *l)
+static void look_at_mount(void *arg, const struct mount_line *m)
 {
-	const char *type = strstr(line, " - ");
-	unsigned ma, mi;
-	int at = 0;
-	char *path;
+	struct mount_list *l = arg;
 
-	if (sscanf(line, "%*d %*d %u:%u / %n", &ma, &mi, &at) != 2 || !at || ma != major ||
-		mi != minor)
+	if (m->major != l->major || m->minor != l->minor || strcmp(m->root, "/") != 0 ||
+		(l->type && strncmp(m->type, l->type, strlen(l->type)) != 0))
 		return;
-	if (l->type && (!type || strncmp(type + 3, l->type, strlen(l->type))))
-		return;
-	path = line + at;
-	path[strcspn(path, " ")] = 0;
-	unescape_octal(path);
 	l->v = xgrow(l->v, &l->cap, l->n + 1, sizeof *l->v);
-	l->v[l->n++] = (struct state_mount){ xstrdup(path), pid };
-}
-
-static void look_at_process(const char *pid, uint32_t major, uint32_t minor, struct mount_list *l)
-{
-	cleanup_free char *line = NULL;
-	char path[64];
-	size_t cap = 0;
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%.20s/mountinfo", pid);
-	f = fopen(path, "re");
-	while (f && getline(&line, &cap, f) > 0)
-		look_at_line(line, major, minor, (pid_t)strtol(pid, NULL, 10), l);
-	if (f)
-		fclose(f);
+	l->v[l->n++] = (struct state_mount){ xstrdup(m->path), l->pid };
 }
 
 static uint64_t namespace_of(const char *pid)
@@ -146,7 +108,7 @@ static uint64_t namespace_of(const char *pid)
 	return stat(path, &st) ? 0 : st.st_ino;
 }
 
-static void look_everywhere(uint32_t major, uint32_t minor, struct mount_list *l)
+static void look_everywhere(struct mount_list *l)
 {
 	size_t n = 0, cap = 0;
 	uint64_t *seen = NULL;
@@ -165,28 +127,28 @@ static void look_everywhere(uint32_t major, uint32_t minor, struct mount_list *l
 			continue;
 		seen = xgrow(seen, &cap, n + 1, sizeof *seen);
 		seen[n++] = ns;
-		look_at_process(e->d_name, major, minor, l);
+		l->pid = (pid_t)strtol(e->d_name, NULL, 10);
+		mountinfo_each(e->d_name, look_at_mount, l);
 	}
 	if (d)
 		closedir(d);
 	free(seen);
 }
 
-static void find_mounts(uint32_t major, uint32_t minor, bool everywhere, struct mount_list *l)
+static void find_mounts(bool everywhere, struct mount_list *l)
 {
-	look_at_process("self", major, minor, l);
-	for (size_t i = 0; i < l->n; i++)
-		l->v[i].pid = 0;
+	l->pid = 0;
+	mountinfo_each("self", look_at_mount, l);
 	if (everywhere)
-		look_everywhere(major, minor, l);
+		look_everywhere(l);
 }
 
 int state_mounts(
 	uint32_t major, uint32_t minor, bool everywhere, struct state_mount **ret, size_t *ret_n)
 {
-	struct mount_list l = { 0 };
+	struct mount_list l = { .major = major, .minor = minor };
 
-	find_mounts(major, minor, everywhere, &l);
+	find_mounts(everywhere, &l);
 	*ret = l.v;
 	*ret_n = l.n;
 	return l.n ? 0 : -ENOENT;
@@ -396,7 +358,9 @@ static bool local_lives(int dir, const char *id)
 	if (state_load(dir, id, &s))
 		return false;
 	if (s.local) {
-		find_mounts(s.major, s.minor, true, &l);
+		l.major = s.major;
+		l.minor = s.minor;
+		find_mounts(true, &l);
 		lives = l.n;
 		state_mounts_free(l.v, l.n);
 	}

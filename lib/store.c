@@ -308,10 +308,10 @@ static int map_open(int fd, struct space_file *f)
 	int flags = MAP_SHARED, e;
 
 	if (fstat(fd, &st))
-		return -errno;
+		return last_errno();
 	if ((uint64_t)st.st_size != f->map_len &&
 		(ftruncate(fd, 0) || ftruncate(fd, (off_t)f->map_len)))
-		return -errno;
+		return last_errno();
 	e = posix_fallocate(fd, 0, (off_t)f->map_len);
 	if (e == EOPNOTSUPP) // musl does not write zeros instead, as glibc does
 		e = -fill_holes(fd, f->map_len);
@@ -331,10 +331,10 @@ static int blocks_open(int dir, uint32_t blocks, bool *ret_fresh)
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st))
-		return -errno;
+		return last_errno();
 	*ret_fresh = st.st_size != want;
 	if (*ret_fresh && ftruncate(fd, want))
-		return -errno;
+		return last_errno();
 	return steal_fd(&fd);
 }
 

@@ -493,6 +493,7 @@ static void name_of_dir(const struct index *ix, uint32_t dir, struct dirent_view
 		if (ret->node == dir)
 			return;
 	}
+	*ret = (struct dirent_view){ .name = "" }; // cannot be: the index has been checked
 }
 
 void trace_file_path(const struct trace_files *f, const struct trace_file *file, struct buf *out)

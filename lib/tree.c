@@ -5,80 +5,9 @@
 // layer that set it last, so that a whiteout can spare what its own layer brought, in whatever
 // order the tar has them (image-spec layer.md, "Whiteouts").
 // SPDX-License-Identifier: Apache-2.0
-#include "tree.h"
+#include "treeint.h"
 
-#include <sys/stat.h>
-
-#include "format.h"
 #include "log.h"
-
-struct tnode {
-	uint16_t mode;	// no type: a pending hard link
-	uint32_t nlink; // names (directories: 1)
-	uint32_t uid, gid;
-	int64_t mtime;
-	uint32_t mtime_ns;
-	uint32_t xattrs;
-	uint32_t number; // when serialised
-	union {
-		struct {
-			uint64_t size;
-			uint32_t content;
-		} file;
-		struct {
-			uint32_t first;	 // newest entry
-			uint32_t dirent; // its own name; TREE_NONE for the root
-			uint32_t entries;
-			uint32_t touched; // last layer that set something at or below it
-		} dir;
-		struct {
-			uint32_t name, len; // target in the heap
-		} link;
-		struct {
-			uint32_t major, minor;
-		} dev;
-		struct {
-			uint32_t number; // in tree.pending
-			uint32_t dirent; // its only name
-		} pending;
-	};
-};
-
-struct tdirent {
-	uint32_t dir, node;
-	uint32_t next, prev; // in the directory
-	uint32_t chain;	     // in the hash table
-	uint32_t name;	     // offset in the heap
-	uint16_t name_len;
-	uint16_t layer;
-};
-
-struct pending { // a hard link whose target has not been seen: a node without a type keeps its place
-	uint32_t node;
-	uint32_t path, target; // in the heap
-	uint32_t path_len, target_len;
-	bool seen; // on the way from another one
-};
-
-struct tree {
-	struct tnode *nodes;
-	struct tdirent *dirents;
-	struct content *contents;
-	size_t n_nodes, cap_nodes, n_dirents, cap_dirents, n_contents, cap_contents;
-	uint32_t free_node, free_dirent; // lists of released ones, linked by .number / .next
-	size_t live_nodes;
-	uint32_t *table;
-	size_t table_size, n_names;
-	uint32_t *by_sha; // open addressing over contents
-	size_t by_sha_size;
-	struct buf heap;     // names and link targets
-	struct buf xattrs;   // serialised sets ...
-	uint32_t *xattr_off; // ... and where each begins
-	size_t n_xattrs, cap_xattrs;
-	struct pending *pending;
-	size_t n_pending, cap_pending;
-	uint32_t layer;
-};
 
 static struct tnode *dir_of(struct tree *t, uint32_t n)
 {
@@ -101,11 +30,6 @@ static uint32_t name_hash(uint32_t dir, const char *name, size_t len)
 	return hash_bytes(2166136261u ^ dir * 2654435761u, name, len);
 }
 
-static const char *name_of(const struct tree *t, const struct tdirent *d)
-{
-	return (const char *)t->heap.data + d->name;
-}
-
 static uint32_t find_name(const struct tree *t, uint32_t dir, const char *name, size_t len)
 {
 	uint32_t d = t->table[name_hash(dir, name, len) & (t->table_size - 1)];
@@ -113,7 +37,7 @@ static uint32_t find_name(const struct tree *t, uint32_t dir, const char *name, 
 	for (; d != TREE_NONE; d = t->dirents[d].chain) {
 		const struct tdirent *e = &t->dirents[d];
 
-		if (e->dir == dir && e->name_len == len && !memcmp(name_of(t, e), name, len))
+		if (e->dir == dir && e->name_len == len && !memcmp(tree_name(t, e), name, len))
 			break;
 	}
 	return d;
@@ -123,7 +47,7 @@ static void table_insert(struct tree *t, uint32_t d)
 {
 	struct tdirent *e = &t->dirents[d];
 	uint32_t *slot =
-		&t->table[name_hash(e->dir, name_of(t, e), e->name_len) & (t->table_size - 1)];
+		&t->table[name_hash(e->dir, tree_name(t, e), e->name_len) & (t->table_size - 1)];
 
 	e->chain = *slot;
 	*slot = d;
@@ -224,7 +148,7 @@ static void unlink_dirent(struct tree *t, uint32_t d)
 {
 	struct tdirent *e = &t->dirents[d];
 	uint32_t *slot =
-		&t->table[name_hash(e->dir, name_of(t, e), e->name_len) & (t->table_size - 1)];
+		&t->table[name_hash(e->dir, tree_name(t, e), e->name_len) & (t->table_size - 1)];
 	uint32_t node = e->node;
 
 	while (*slot != d)
@@ -355,83 +279,6 @@ static uint32_t find_path(const struct tree *t, const char *path, size_t len)
 		at += n + 1;
 	}
 	return node;
-}
-
-// ---- extended attributes ----
-
-static int xattr_cmp(const void *a, const void *b)
-{
-	return strcmp(((const struct tar_xattr *)a)->name, ((const struct tar_xattr *)b)->name);
-}
-
-// What a foreign layer may not set: overlayfs's control attributes (a lower layer could hide or
-// redirect files of the container), and the labels that the host's own security modules would act
-// upon (field/reliability.md section 2B).
-static bool xattr_kept(const struct tar_xattr *x)
-{
-	static const char *const dropped[] = { "trusted.overlay.", "user.overlay.",
-		"security.selinux", "security.ima", "security.evm", "security.SMACK64",
-		"security.apparmor" };
-
-	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
-		if (!strncmp(x->name, dropped[i], strlen(dropped[i])))
-			return false;
-	return true;
-}
-
-static void put_xattr(struct buf *b, const struct tar_xattr *x)
-{
-	struct fmt_xattr h = { .name_len = (uint16_t)x->name_len, .value_len = x->value_len };
-
-	buf_add(b, &h, sizeof h);
-	buf_add(b, x->name, x->name_len);
-	buf_add(b, x->value, x->value_len);
-	buf_zero(b, -b->len & 3);
-}
-
-// Images have few sets, in runs: the search back is bounded, so that 10^6 different ones stay
-// linear.
-#define XATTR_SEARCH 256
-
-static uint32_t add_xattr_set(struct tree *t, const struct buf *set)
-{
-	for (size_t i = t->n_xattrs; i-- && t->n_xattrs - i <= XATTR_SEARCH;) {
-		size_t end = i + 1 < t->n_xattrs ? t->xattr_off[i + 1] : t->xattrs.len;
-
-		if (end - t->xattr_off[i] == set->len &&
-			!memcmp(t->xattrs.data + t->xattr_off[i], set->data, set->len))
-			return (uint32_t)i;
-	}
-	t->xattr_off = xgrow(t->xattr_off, &t->cap_xattrs, t->n_xattrs + 1, sizeof *t->xattr_off);
-	t->xattr_off[t->n_xattrs] = (uint32_t)t->xattrs.len;
-	buf_add(&t->xattrs, set->data, set->len);
-	return (uint32_t)t->n_xattrs++;
-}
-
-static int intern_xattrs(struct tree *t, const struct tar_entry *e, uint32_t *ret)
-{
-	cleanup_free struct tar_xattr *v = NULL;
-	cleanup_buf struct buf set = { 0 };
-
-	*ret = FMT_NO_XATTRS;
-	if (!e->n_xattrs)
-		return 0;
-	v = xmalloc(e->n_xattrs * sizeof *v);
-	memcpy(v, e->xattrs, e->n_xattrs * sizeof *v);
-	// stable for equal names is not needed: the reader of tar keeps the last of a name
-	qsort(v, e->n_xattrs, sizeof *v, xattr_cmp);
-	for (size_t i = 0; i < e->n_xattrs; i++) {
-		if (v[i].name_len > FMT_XATTR_NAME_MAX || !v[i].name_len ||
-			(i && !xattr_cmp(&v[i - 1], &v[i])))
-			return -EBADMSG;
-		if (xattr_kept(&v[i]))
-			put_xattr(&set, &v[i]);
-	}
-	if (set.len > FMT_XATTR_SET_MAX || t->xattrs.len + set.len > FMT_INDEX_MAX)
-		return -EBADMSG;
-	if (set.len)
-		*ret = add_xattr_set(t, &set);
-	return 0;
 }
 
 // ---- entries ----
@@ -677,7 +524,7 @@ int tree_add(struct tree *t, const struct tar_entry *e, uint32_t content, const 
 			"layer %s: %s is a character device 0:0 (an overlayfs whiteout); "
 			"OCI layers mark deletions by names, not devices",
 			layer, log_quote_n(e->path, e->path_len));
-	if (intern_xattrs(t, e, &xattrs))
+	if (tree_intern_xattrs(t, e, &xattrs))
 		return warn_errno(-EBADMSG,
 			"layer %s: %s has malformed extended attributes, or too many", layer,
 			log_quote_n(e->path, e->path_len));
@@ -790,239 +637,4 @@ void tree_free(struct tree *t)
 uint32_t tree_nodes(const struct tree *t)
 {
 	return (uint32_t)t->live_nodes;
-}
-
-// ---- contents ----
-
-static size_t sha_slot(const struct tree *t, const struct digest *sha, uint64_t size)
-{
-	size_t i = get_le32(sha->b) & (t->by_sha_size - 1);
-
-	for (; t->by_sha[i] != TREE_NONE; i = (i + 1) & (t->by_sha_size - 1)) {
-		const struct content *c = &t->contents[t->by_sha[i]];
-
-		if (c->size == size && digest_equal(&c->sha, sha))
-			break;
-	}
-	return i;
-}
-
-static void by_sha_grow(struct tree *t)
-{
-	t->by_sha_size = t->by_sha_size ? t->by_sha_size * 2 : 1024;
-	t->by_sha = xrealloc(t->by_sha, t->by_sha_size * sizeof *t->by_sha);
-	memset(t->by_sha, 0xff, t->by_sha_size * sizeof *t->by_sha);
-	for (size_t i = 0; i < t->n_contents; i++)
-		if (!t->contents[i].unique)
-			t->by_sha[sha_slot(t, &t->contents[i].sha, t->contents[i].size)] =
-				(uint32_t)i;
-}
-
-uint32_t tree_add_content(struct tree *t, const struct content *c)
-{
-	if (2 * (t->n_contents + 1) > t->by_sha_size)
-		by_sha_grow(t);
-	t->contents = xgrow(t->contents, &t->cap_contents, t->n_contents + 1, sizeof *t->contents);
-	t->contents[t->n_contents] = *c;
-	if (!c->unique)
-		t->by_sha[sha_slot(t, &c->sha, c->size)] = (uint32_t)t->n_contents;
-	return (uint32_t)t->n_contents++;
-}
-
-struct content *tree_content(struct tree *t, uint32_t content)
-{
-	return &t->contents[content];
-}
-
-uint32_t tree_contents(const struct tree *t)
-{
-	return (uint32_t)t->n_contents;
-}
-
-uint32_t tree_find_content(const struct tree *t, const struct digest *sha, uint64_t size)
-{
-	return t->by_sha_size ? t->by_sha[sha_slot(t, sha, size)] : TREE_NONE;
-}
-
-// ---- walks in path order ----
-
-static _Thread_local const struct tree *sort_tree;
-
-static int dirent_cmp(const void *a, const void *b)
-{
-	const struct tdirent *x = &sort_tree->dirents[*(const uint32_t *)a],
-			     *y = &sort_tree->dirents[*(const uint32_t *)b];
-	int c = memcmp(name_of(sort_tree, x), name_of(sort_tree, y), MIN(x->name_len, y->name_len));
-
-	return c ? c : (int)x->name_len - (int)y->name_len;
-}
-
-// Appends the names of dir, sorted, to *v (which has *n).
-static void sorted_entries(const struct tree *t, uint32_t dir, uint32_t **v, size_t *n, size_t *cap)
-{
-	size_t from = *n;
-
-	for (uint32_t d = t->nodes[dir].dir.first; d != TREE_NONE; d = t->dirents[d].next) {
-		*v = xgrow(*v, cap, *n + 1, sizeof **v);
-		(*v)[(*n)++] = d;
-	}
-	if (*n == from)
-		return;
-	sort_tree = t;
-	qsort(*v + from, *n - from, sizeof **v, dirent_cmp);
-}
-
-static void reverse(uint32_t *v, size_t n)
-{
-	for (size_t i = 0; i < n / 2; i++) {
-		uint32_t x = v[i];
-
-		v[i] = v[n - 1 - i];
-		v[n - 1 - i] = x;
-	}
-}
-
-int tree_walk_layer(struct tree *t, int (*fn)(void *arg, struct content *c), void *arg)
-{
-	cleanup_free uint32_t *stack = NULL;
-	size_t n = 0, cap = 0;
-	int r = 0;
-
-	if (t->nodes[0].dir.touched == t->layer)
-		sorted_entries(t, 0, &stack, &n, &cap);
-	reverse(stack, n);
-	while (n && !r) {
-		const struct tdirent *e = &t->dirents[stack[--n]];
-		const struct tnode *node = &t->nodes[e->node];
-		size_t from = n;
-
-		if (S_ISDIR(node->mode) && node->dir.touched == t->layer) {
-			sorted_entries(t, e->node, &stack, &n, &cap);
-			reverse(stack + from, n - from);
-		} else if (S_ISREG(node->mode) && node->file.size && e->layer == t->layer) {
-			r = fn(arg, &t->contents[node->file.content]);
-		}
-	}
-	return r;
-}
-
-// ---- serialising: doc/format.md, "Tree" ----
-
-static struct fmt_node packed_node(const struct tree *t, const struct tnode *n, struct buf *names)
-{
-	struct fmt_node f = {
-		.mode = n->mode,
-		.nlink = n->nlink,
-		.uid = n->uid,
-		.gid = n->gid,
-		.mtime = n->mtime,
-		.mtime_ns = n->mtime_ns,
-		.xattrs = n->xattrs,
-	};
-
-	switch (n->mode & S_IFMT) {
-	case S_IFREG:
-		f.size = n->file.size;
-		if (f.size) {
-			f.a = t->contents[n->file.content].space;
-			f.b = t->contents[n->file.content].block;
-		}
-		break;
-	case S_IFLNK:
-		f.size = n->link.len;
-		f.a = (uint32_t)names->len;
-		buf_add(names, t->heap.data + n->link.name, n->link.len);
-		break;
-	case S_IFCHR:
-	case S_IFBLK:
-		f.a = n->dev.major;
-		f.b = n->dev.minor;
-		break;
-	}
-	return f;
-}
-
-struct packer {
-	struct tree *t;
-	struct buf *nodes, *dirents, *names;
-	uint32_t *order; // node of each number
-	size_t n, cap;
-};
-
-static void pack_entry(struct packer *p, uint32_t d, uint32_t parent_number)
-{
-	const struct tdirent *e = &p->t->dirents[d];
-	struct tnode *n = &p->t->nodes[e->node];
-	struct fmt_dirent f = { .name = (uint32_t)p->names->len, .name_len = e->name_len };
-
-	buf_add(p->names, name_of(p->t, e), e->name_len);
-	if (n->number == TREE_NONE) {
-		struct fmt_node node = packed_node(p->t, n, p->names);
-
-		n->number = (uint32_t)p->n;
-		p->order = xgrow(p->order, &p->cap, p->n + 1, sizeof *p->order);
-		p->order[p->n++] = e->node;
-		if (S_ISDIR(n->mode))
-			node.b = parent_number;
-		buf_add(p->nodes, &node, sizeof node);
-	}
-	f.node = n->number;
-	buf_add(p->dirents, &f, sizeof f);
-}
-
-// Entries of the directory with this number; completes its node.
-static void pack_dir(struct packer *p, uint32_t number)
-{
-	uint32_t subdirs = 0, first = (uint32_t)(p->dirents->len / sizeof(struct fmt_dirent));
-	cleanup_free uint32_t *v = NULL;
-	size_t n = 0, cap = 0;
-	struct fmt_node *f;
-
-	sorted_entries(p->t, p->order[number], &v, &n, &cap);
-	for (size_t i = 0; i < n; i++) {
-		subdirs += S_ISDIR(p->t->nodes[p->t->dirents[v[i]].node].mode) != 0;
-		pack_entry(p, v[i], number);
-	}
-	f = (struct fmt_node *)p->nodes->data + number;
-	f->size = n;
-	f->a = first;
-	f->nlink = 2 + subdirs;
-}
-
-static void pack_xattrs(const struct tree *t, struct buf *out)
-{
-	uint32_t base = 4 + 4 * ((uint32_t)t->n_xattrs + 1), n = (uint32_t)t->n_xattrs,
-		 end = base + (uint32_t)t->xattrs.len;
-
-	if (!n)
-		return;
-	buf_add(out, &n, 4);
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t at = base + t->xattr_off[i];
-
-		buf_add(out, &at, 4);
-	}
-	buf_add(out, &end, 4);
-	buf_add(out, t->xattrs.data, t->xattrs.len);
-}
-
-void tree_serialise(struct tree *t, struct buf out[static 4])
-{
-	struct packer p = { .t = t,
-		.nodes = &out[SEC_NODES],
-		.dirents = &out[SEC_DIRENTS],
-		.names = &out[SEC_NAMES] };
-	struct fmt_node root = packed_node(t, &t->nodes[0], p.names);
-
-	for (size_t i = 0; i < t->n_nodes; i++)
-		t->nodes[i].number = TREE_NONE;
-	p.order = xgrow(NULL, &p.cap, 1, sizeof *p.order);
-	p.order[p.n++] = 0;
-	t->nodes[0].number = 0;
-	buf_add(p.nodes, &root, sizeof root);
-	for (uint32_t d = 0; d < p.n; d++)
-		if (S_ISDIR(t->nodes[p.order[d]].mode))
-			pack_dir(&p, d);
-	free(p.order);
-	pack_xattrs(t, &out[SEC_XATTRS]);
 }

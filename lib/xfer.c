@@ -37,6 +37,17 @@ static size_t refuse(struct http_xfer *x, const char *why)
 	return 0; // fewer than was given: libcurl stops
 }
 
+// Of a status line of n bytes, which nothing ends; 0: none.
+static unsigned status_of(const char *p, size_t n)
+{
+	const char *s = memchr(p, ' ', n);
+	unsigned status = 0;
+
+	for (s = s ? s + 1 : p + n; s < p + n && *s >= '0' && *s <= '9' && status < 1000; s++)
+		status = status * 10 + (unsigned)(*s - '0');
+	return status;
+}
+
 static size_t on_header(char *p, size_t size, size_t count, void *arg)
 {
 	struct http_xfer *x = arg;
@@ -52,10 +63,8 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
 		(p[n - 1] == '\n' || p[n - 1] == '\r' || p[n - 1] == ' ' || p[n - 1] == '\t'))
 		n--;
 	if (n > 9 && memcmp(p, "HTTP/", 5) == 0) {
-		const char *space = memchr(p, ' ', n);
-
 		x->head.len = 0;
-		x->status = space ? (unsigned)strtoul(space, NULL, 10) : 0;
+		x->status = status_of(p, n);
 	} else if (n > 0) {
 		buf_add(&x->head, p, n);
 		buf_add(&x->head, "", 1);
@@ -281,6 +290,7 @@ static void xfer_pump(struct http_xfer *x)
 		if (msg->msg == CURLMSG_DONE) {
 			x->done = true;
 			x->result = msg->data.result;
+			x->err[strcspn(x->err, "\n")] = 0; // mbed TLS's reasons end with one
 		}
 	}
 	if (m == CURLM_OK && !x->done && !x->paused && x->moved == before) {
@@ -353,6 +363,14 @@ static int curl_errno(CURLcode c)
 	}
 }
 
+bool xfer_is_certificate(const struct http_xfer *x)
+{
+	return x->result == CURLE_PEER_FAILED_VERIFICATION ||
+		(x->result == CURLE_SSL_CONNECT_ERROR &&
+			(strstr(x->err, "X509 - ") ||
+				strstr(x->err, "Certificate handshake message")));
+}
+
 bool xfer_is_transient(const struct http_xfer *x)
 {
 	if (x->refusal)
@@ -365,8 +383,8 @@ bool xfer_is_transient(const struct http_xfer *x)
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
 	case CURLE_GOT_NOTHING:
-	case CURLE_PARTIAL_FILE:
-	case CURLE_SSL_CONNECT_ERROR: return true;
+	case CURLE_PARTIAL_FILE: return true;
+	case CURLE_SSL_CONNECT_ERROR: return !xfer_is_certificate(x);
 	default: return false;
 	}
 }

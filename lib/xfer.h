@@ -68,6 +68,10 @@ void conn_put(struct http *h, struct conn *c);
 // (http_why). *ret is set in both cases, unless -ENOMEM.
 int xfer_open(struct http *h, const struct http_req *q, const char *url,
 	struct http_xfer **ret) must_check;
+// It failed because of the peer's certificate. libcurl has one code for a handshake that broke off and
+// for a certificate that mbed TLS could not even read (its algorithm, an extension) or that is for
+// another purpose: the words tell them apart.
+bool xfer_is_certificate(const struct http_xfer *x);
 // Another attempt may go better.
 bool xfer_is_transient(const struct http_xfer *x);
 // Reads what is left, if it is little, so that the connection can be used again.

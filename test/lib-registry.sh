@@ -34,8 +34,7 @@ make_ca() {
 }
 
 registry_wait() {	# registry_wait PORT PID: until it listens
-	local i
-	for i in $(seq 100); do
+	for _ in $(seq 100); do
 		(exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
 		kill -0 "$2" 2>/dev/null || return 1
 		sleep 0.05

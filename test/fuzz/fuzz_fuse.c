@@ -11,6 +11,8 @@
 static ssize_t sink(int fd, const struct iovec *iov, int n);
 #define writev(fd, iov, n) sink(fd, iov, n)
 #include "../../lib/fuse.c"
+#include "../../lib/fusereq.c"
+#include "../../lib/fuselater.c"
 #undef writev
 #include "../../lib/treefs.c"
 

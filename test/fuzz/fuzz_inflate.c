@@ -42,7 +42,7 @@ struct outcome {
 
 static struct outcome decode(const uint8_t *p, size_t n, size_t piece, size_t step)
 {
-	static const struct stream_ops ops = { piecemeal_read, piecemeal_close };
+	static const struct stream_ops ops = { piecemeal_read, piecemeal_close, NULL };
 	static uint8_t buf[128 << 10];
 	struct piecemeal in = { { &ops }, p, n, piece };
 	struct outcome o = { 0 };

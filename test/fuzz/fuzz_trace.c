@@ -23,7 +23,7 @@ static struct index *make_index(void)
 	struct fmt_chunk chunks[] = { { 0, 128, 5, CODEC_LZ4, { 0 }, { 0 } },
 		{ 128, 64, 0, CODEC_ZERO, { 0 }, { 0 } },
 		{ 192, 108, 5, CODEC_LZ4, { 0 }, { 0 } } };
-	struct index *ix;
+	struct index *ix = NULL;
 
 	p.tree = tree_new();
 	p.spaces = xcalloc(1, sizeof *p.spaces);

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # what the tests in a guest share
 # SPDX-License-Identifier: Apache-2.0
 sums() {	# sums DIR [PART]: of all files in it

@@ -14,7 +14,7 @@
 #include "indexw.h"
 #include "lazy.h"
 #include "mockrepo.h"
-#include "pack.h"
+#include "packwhole.h"
 #include "store.h"
 
 // ---- an image of three spaces: 0 zstd, 1 LZ4, 2 local only; each has random, compressible and
@@ -63,6 +63,16 @@ static inline int file_of(const void *p, size_t n)
 	return fd;
 }
 
+// As the table of a space that was pulled whole.
+static inline void forget_blob(struct fmt_chunk *c, uint32_t n)
+{
+	for (; n--; c++)
+		if (c->codec != CODEC_ZERO) {
+			c->codec = CODEC_STORED;
+			c->clen = 0;
+		}
+}
+
 static inline void make_space(uint32_t s, struct fmt_space *sp, struct buf *chunks)
 {
 	struct pack_conf conf = { .codec = s ? CODEC_LZ4 : CODEC_ZSTD,
@@ -70,17 +80,20 @@ static inline void make_space(uint32_t s, struct fmt_space *sp, struct buf *chun
 		.chunk_blocks = CHUNK,
 		.threads = 2 };
 	struct pack *p = pack_new(&conf, s);
-	cleanup_fd int spool = -1, out = s == LOCAL ? -1 : scratch_file();
+	cleanup_fd int spool = -1, out = scratch_file();
 	const struct fmt_chunk *c;
 
 	plain[s] = xmalloc(BLOCKS * BLOCK_BYTES);
 	fill(plain[s], s);
 	spool = file_of(plain[s], BLOCKS * BLOCK_BYTES);
-	pack_as_is(p, BLOCKS);
+	pack_whole(p, s, BLOCKS);
 	if (pack_run(p, spool, out))
 		abort();
 	c = pack_chunks(p, &sp->chunks);
 	buf_add(chunks, c, sp->chunks * sizeof *c);
+	if (s == LOCAL)
+		forget_blob(
+			(struct fmt_chunk *)(chunks->data + chunks->len) - sp->chunks, sp->chunks);
 	sp->blocks = pack_blocks(p);
 	if (s != LOCAL) {
 		cleanup_free uint8_t *blob = NULL;

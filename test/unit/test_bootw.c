@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include "said.h"
+#include "packwhole.h"
 #include "tap.h"
 
 enum { SPACES = 2, BLOCKS = 4000, CHUNK = 8 };
@@ -184,7 +185,7 @@ static void make_index(void)
 		struct digest d;
 
 		fds[s] = scratch_file();
-		pack_as_is(k, BLOCKS);
+		pack_whole(k, s, BLOCKS);
 		if (pwrite_full(in, plain[s], BLOCKS * (size_t)BLOCK_BYTES, 0) ||
 			pack_run(k, in, fds[s]))
 			abort();

@@ -20,6 +20,8 @@
 static ssize_t counting_read(int fd, void *p, size_t n);
 #define read(fd, p, n) counting_read(fd, p, n)
 #include "../../lib/fuse.c"
+#include "../../lib/fusereq.c"
+#include "../../lib/fuselater.c"
 #undef read
 #include "../../lib/treefs.c"
 
@@ -484,7 +486,7 @@ static void test_check_header(void)
 	ok(fuse_request_check(&m, 40, 9, &rq) == -EBADMSG,
 		"check: fewer bytes than the header says");
 	m.h.len = 40;
-	m.h.total_extlen = 1;
+	memcpy((uint8_t *)&m.h + EXTLEN_AT, &(uint16_t){ 1 }, sizeof(uint16_t));
 	ok(fuse_request_check(&m, 40, 9, &rq) == -EINVAL,
 		"check: an extension longer than the message");
 	m.h.len = 48;
@@ -557,7 +559,7 @@ static void test_interrupt_first(void)
 	struct fuse_interrupt_in in = { .unique = 42 };
 	struct fuse_request rq = { .unique = 43, .arg = &in };
 
-	ok(fuse_init(&f, -1, &fs, 1) == 0 && op_interrupt(&f, &rq, NULL) == 0,
+	ok(fuse_init(&f, -1, &fs, 1) == 0 && fuse_interrupt(&f, &rq, NULL) == 0,
 		"INTERRUPT before its request has a record");
 	rq.unique = 42;
 	struct fuse_later *l = fuse_later_new(&f, &rq);

@@ -402,11 +402,6 @@ static void test_fetch_all(void)
 {
 	struct lazy *lz = fresh();
 	_Atomic uint64_t sum = 0;
-	struct job_of_test *v;
-	unsigned waiting;
-	bool fine;
-	pthread_t t;
-	void *r;
 
 	ok(!lazy_fetch_all(lz, add_up, (void *)&sum) && sum == bytes_remote &&
 			mock.bytes == bytes_remote,
@@ -419,7 +414,12 @@ static void test_fetch_all(void)
 	ok(!lazy_fetch_all(lz, add_up, (void *)&sum) && sum == bytes_remote && !mock.calls,
 		"in another life it checks what is here");
 	lazy_close(lz);
-	lz = fresh();
+}
+
+static void test_fetch_all_errors(void)
+{
+	struct lazy *lz = fresh();
+
 	log_level = LOG_QUIET;
 	set_fault(fail_always);
 	ok(lazy_fetch_all(lz, NULL, NULL) == -ENETUNREACH && mock.calls <= 2 * THREADS,
@@ -430,8 +430,17 @@ static void test_fetch_all(void)
 	ok(!lazy_fetch_all(lz, NULL, NULL), "then it goes on");
 	lazy_close(lz);
 	log_level = LOG_WARN;
-	// chunks that readers have begun
-	lz = fresh();
+}
+
+static void test_fetch_all_begun(void)
+{
+	struct lazy *lz = fresh();
+	struct job_of_test *v;
+	unsigned waiting;
+	bool fine;
+	pthread_t t;
+	void *r;
+
 	mock_shut(&mock, true);
 	v = ask(lz, 8, 0, 0, 32 * 4096, 10, &waiting);
 	mock_await(&mock, 4);
@@ -443,7 +452,17 @@ static void test_fetch_all(void)
 	ok(!r && answered(v, 8, 0, &fine) == 8 && fine && mock.bytes == bytes_remote,
 		"and asks for nothing twice");
 	lazy_close(lz);
-	lz = fresh();
+}
+
+static void test_fetch_all_partly(void)
+{
+	struct lazy *lz = fresh();
+	struct job_of_test *v;
+	unsigned waiting;
+	bool fine;
+	pthread_t t;
+	void *r;
+
 	ok(right(lz, 0, 32 * 4096, 4096), "a chunk in the middle");
 	lazy_close(lz);
 	lz = begin();
@@ -465,7 +484,17 @@ static void test_fetch_all(void)
 	ok(!r && answered(v, 1, 0, &fine) == 1 && fine && mock.calls == 1,
 		"which is asked for once");
 	lazy_close(lz);
-	// a reader overtakes the fill
+}
+
+static void test_fetch_all_overtaken(void)
+{
+	struct lazy *lz;
+	struct job_of_test *v;
+	unsigned waiting;
+	bool fine;
+	pthread_t t;
+	void *r;
+
 	forget_store();
 	adopt_local();
 	lz = begin_with(&mock.repo, 1, 0);
@@ -478,7 +507,17 @@ static void test_fetch_all(void)
 	ok(!r && answered(v, 1, 0, &fine) == 1 && fine && mock.bytes == bytes_remote,
 		"a reader overtakes the fill; nothing is asked for twice");
 	lazy_close(lz);
-	lz = fresh();
+}
+
+static void test_fetch_all_failed_reader(void)
+{
+	struct lazy *lz = fresh();
+	struct job_of_test *v;
+	unsigned waiting;
+	bool fine;
+	pthread_t t;
+	void *r;
+
 	mock_shut(&mock, true);
 	set_fault(fail_always);
 	log_level = LOG_QUIET;
@@ -597,6 +636,11 @@ int main(void)
 	test_local();
 	test_full();
 	test_fetch_all();
+	test_fetch_all_errors();
+	test_fetch_all_begun();
+	test_fetch_all_partly();
+	test_fetch_all_overtaken();
+	test_fetch_all_failed_reader();
 	test_threads();
 	test_stopped();
 	test_missing_data();

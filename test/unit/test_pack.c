@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include "packwhole.h"
 #include "tap.h"
 
 enum { BLOCKS = 500 };
@@ -121,7 +122,7 @@ static int run(enum codec codec, int level, uint32_t chunk, unsigned threads, bo
 		for (uint32_t i = 0; i < 60; i++)
 			(void)place(p, 1 + i * 7 % 13, i * 37 % 400);
 	else
-		pack_as_is(p, BLOCKS);
+		pack_whole(p, 3, BLOCKS);
 	r = pack_run(p, in, out);
 	c = pack_chunks(p, &ret->n);
 	ret->chunks = xmalloc(ret->n * sizeof *c + 1);
@@ -219,7 +220,7 @@ static void test_zeros(void)
 	uint64_t size;
 	uint32_t n;
 
-	pack_as_is(p, 64);
+	pack_whole(p, 0, 64);
 	ok(!pack_run(p, in, out), "zeros");
 	c = pack_chunks(p, &n);
 	pack_blob(p, &d, &size);
@@ -235,11 +236,11 @@ static void test_zeros(void)
 	if (pwrite_full(in, zero, sizeof zero, 0))
 		abort();
 	p = pack_new(&conf, 0);
-	pack_as_is(p, 64);
-	ok(!pack_run(p, in, -1), "digests only");
+	pack_whole(p, 0, 64);
+	ok(!pack_run(p, in, out), "one block of bytes");
 	c = pack_chunks(p, &n);
-	ok(n == 3 && c[1].block == 16 && c[1].blocks == 4 && c[1].codec == CODEC_STORED &&
-			!c[1].clen && c[2].blocks == 44,
+	ok(n == 3 && c[1].block == 16 && c[1].blocks == 4 && c[1].codec == conf.codec &&
+			c[1].clen && c[2].blocks == 44,
 		"zeros on both sides of a chunk");
 	pack_free(p);
 }
@@ -257,7 +258,7 @@ static void test_errors(void)
 	for (unsigned threads = 1; threads <= 8; threads += 7) {
 		conf.threads = threads;
 		p = pack_new(&conf, 0);
-		pack_as_is(p, BLOCKS);
+		pack_whole(p, 0, BLOCKS);
 		ok(pack_run(p, in, full) == -ENOSPC, "disk full at once, %u threads", threads);
 		pack_free(p);
 		signal(SIGXFSZ, SIG_IGN);
@@ -266,16 +267,16 @@ static void test_errors(void)
 		l.rlim_cur = 300000;
 		setrlimit(RLIMIT_FSIZE, &l);
 		p = pack_new(&conf, 0);
-		pack_as_is(p, BLOCKS);
+		pack_whole(p, 0, BLOCKS);
 		ok(pack_run(p, in, out) == -EFBIG, "disk full half way");
 		pack_free(p);
 		setrlimit(RLIMIT_FSIZE, &was);
 		p = pack_new(&conf, 0);
-		pack_as_is(p, BLOCKS + 1);
+		pack_whole(p, 0, BLOCKS + 1);
 		ok(pack_run(p, in, out) == -ENODATA, "the spool is too short");
 		pack_free(p);
 		p = pack_new(&conf, 0);
-		pack_as_is(p, BLOCKS);
+		pack_whole(p, 0, BLOCKS);
 		ok(pack_run(p, -1, out) == -EBADF, "the spool cannot be read");
 		pack_free(p);
 	}
