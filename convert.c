@@ -17,6 +17,7 @@
 
 static const char *codec_name = "zstd", *suffix;
 static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
+static bool as_referrer;
 static struct opt_list traces;
 static uint64_t record_seconds; // 0: no recorded run
 
@@ -36,7 +37,10 @@ static int set_record_run(const struct opt *o, const char *value)
 static const struct opt convert_opts[] = {
 	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
 	{ 0, "level", "N", "of the codec (zstd 3, lz4hc 9)", opt_u64, &level, false },
-	{ 0, "suffix", "TEXT", "DST is SRC with TEXT behind its tag", opt_str, &suffix, false },
+	{ 0, "suffix", "TEXT", "DST is SRC with TEXT (-fcpull) after its tag", opt_str, &suffix,
+		false },
+	{ 0, "referrer", NULL, "leave the tag alone, be listed as SRC's referrer", opt_flag,
+		&as_referrer, false },
 	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size,
 		false },
 	{ 0, "trace", "FILE", "what a start reads, boot frames of it (- = stdin)", opt_list_add,
@@ -241,8 +245,9 @@ static int convert(int argc, char **argv)
 	struct ref src, dst;
 	int r;
 
-	if (argc < 1 || argc > 2 || (suffix && argc == 2)) {
-		warn("convert takes SRC and, without --suffix, perhaps DST; try 'fcpull convert --help'");
+	if (argc < 1 || argc > 2 || ((suffix || as_referrer) && argc == 2) ||
+		(suffix && as_referrer)) {
+		warn("convert takes SRC and perhaps one of DST, --suffix and --referrer; try 'fcpull convert --help'");
 		return EXIT_USAGE;
 	}
 	if (image_opts_finish() || pack_conf(&conf.pack) || ref_parse(argv[0], &src))
@@ -255,11 +260,16 @@ static int convert(int argc, char **argv)
 		add_suffix(&dst);
 	if (check_places(&src, &dst)) {
 		r = -EINVAL;
-	} else if (dst.digest && (argc == 2 || !dst.tag)) {
+	} else if (as_referrer && src.transport != REF_DOCKER) {
+		warn("--referrer is for registries; in %s the result goes beside the original",
+			log_quote(argv[0]));
+		r = -EINVAL;
+	} else if (!as_referrer && dst.digest && (argc == 2 || !dst.tag)) {
 		warn("%s names no tag that could hold the result; give DST with a tag",
 			log_quote(argv[argc - 1]));
 		r = -EINVAL;
 	} else {
+		conf.referrer = as_referrer;
 		conf.keep_data = traces.n || record_seconds;
 		r = read_traces(&traces, &t);
 		if (!r)
@@ -282,6 +292,8 @@ const struct applet applet_convert = {
 	"oci:DIR[:NAME], oci-archive:FILE[:NAME] or dir:DIR; SRC also\n"
 	"docker-archive:FILE[:NAME], tar:FILE or rootfs:DIR. The last line of output\n"
 	"is NAME@DIGEST of the result.\n"
+	"Where the tag may not change, --suffix -fcpull and --referrer put the result\n"
+	"beside it; mount, run and pull find it there (--find), at the cost of a request.\n"
 	"Traces say what a start reads (run --record writes them); several are merged.\n"
 	"What a trace names and the image does not have is left out. --record-run makes\n"
 	"one: it runs the converted image's own process once, in a store of its own,\n"

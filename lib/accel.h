@@ -12,8 +12,9 @@ struct accel_conf {
 	const char *
 		mount_from; // repository of the same registry that has the original's blobs, or NULL
 	bool same_place;    // the result goes where the original is: its blobs are there already
-	const char *tag;    // that the index gets; NULL: the only image of a layout
-	bool keep_data;	    // a trace will be given to accel_boot
+	bool referrer;	 // no index: our manifest is a referrer of the original, in its own place
+	const char *tag; // that the index gets; NULL: the only image of a layout
+	bool keep_data;	 // a trace will be given to accel_boot
 };
 
 struct accel_stats {
@@ -38,7 +39,7 @@ int accel_layers(struct image *img, struct repo *dst, const struct accel_conf *c
 // Makes the boot blob and uploads it. t: merged, or NULL: an index only. May be called again.
 int accel_boot(struct accel_job *j, const struct trace *t) must_check;
 // Uploads the manifest, and an index under conf->tag that lists the original first. *ret = digest
-// of that index. May be called again after accel_boot.
+// of that index; with conf->referrer, of the manifest. May be called again after accel_boot.
 int accel_deliver(struct accel_job *j, struct digest *ret) must_check;
 const struct accel_stats *accel_stats(const struct accel_job *j);
 void accel_free(struct accel_job *j);
