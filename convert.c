@@ -10,6 +10,7 @@
 #include "json.h"
 #include "listing.h"
 #include "log.h"
+#include "multi.h"
 #include "rehearse.h"
 #include "walk.h"
 
@@ -17,7 +18,7 @@
 
 static const char *codec_name = "zstd", *suffix;
 static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
-static bool as_referrer;
+static bool as_referrer, all_platforms;
 static struct opt_list traces;
 static uint64_t record_seconds; // 0: no recorded run
 
@@ -41,6 +42,8 @@ static const struct opt convert_opts[] = {
 		false },
 	{ 0, "referrer", NULL, "leave the tag alone, be listed as SRC's referrer", opt_flag,
 		&as_referrer, false },
+	{ 0, "all-platforms", NULL, "convert all Linux images of an index", opt_flag,
+		&all_platforms, false },
 	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size,
 		false },
 	{ 0, "trace", "FILE", "what a start reads, boot frames of it (- = stdin)", opt_list_add,
@@ -188,6 +191,21 @@ static int make_and_deliver(struct image *img, struct repo *to, const char *dst_
 	return r;
 }
 
+static int convert_one(const struct ref *src, struct repo *from, struct repo *to,
+	const char *dst_name, struct accel_conf *conf, struct trace *t, struct digest *ret,
+	bool *ret_delivered)
+{
+	struct image *img = NULL;
+	int r = image_open(from, src, &image_opts.host.platform, IMAGE_ORIGINAL, &img);
+
+	if (!r && !conf->tag && conf->same_place)
+		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
+	if (!r)
+		r = make_and_deliver(img, to, dst_name, conf, t, ret, ret_delivered);
+	image_free(img);
+	return r;
+}
+
 // Opens both ends and converts.
 static int convert_refs(
 	const struct ref *src, const struct ref *dst, struct accel_conf *conf, struct trace *t)
@@ -196,14 +214,11 @@ static int convert_refs(
 	bool same_repo = !strcmp(src_name, dst_name);
 	struct repo *from = NULL, *to = NULL;
 	bool new_layout = is_new_layout(dst), delivered = false;
-	struct image *img = NULL;
 	struct digest d;
 	int r = repo_open(src, &image_opts.host.net, false, &from);
 
 	if (!r)
 		r = repo_open(dst, &image_opts.host.net, true, &to);
-	if (!r)
-		r = image_open(from, src, &image_opts.host.platform, IMAGE_ORIGINAL, &img);
 	conf->tag = dst->tag;
 	conf->same_place = same_repo &&
 		(src->tag == dst->tag || (src->tag && dst->tag && !strcmp(src->tag, dst->tag)));
@@ -211,16 +226,16 @@ static int convert_refs(
 			dst->transport == REF_DOCKER && !strcmp(src->host, dst->host)
 		? src->repo
 		: NULL;
-	if (!r && !conf->tag && conf->same_place)
-		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
-	if (!r)
-		r = make_and_deliver(img, to, dst_name, conf, t, &d, &delivered);
+	if (!r && all_platforms)
+		r = multi_convert(
+			&(struct multi){ from, to, src, conf, t->n ? t : NULL, report }, &d);
+	if (r == 1 || (!r && !all_platforms)) // one, or an index of which one is wanted
+		r = convert_one(src, from, to, dst_name, conf, t, &d, &delivered);
 	if (!r) {
 		char s[DIGEST_STR_LEN];
 
 		printf("%s@%s\n", dst_name, digest_str(&d, s));
 	}
-	image_free(img);
 	repo_close(from);
 	repo_close(to);
 	if (r && new_layout && !delivered && remove_tree_at(AT_FDCWD, dst->dir))
@@ -260,6 +275,9 @@ static int convert(int argc, char **argv)
 		add_suffix(&dst);
 	if (check_places(&src, &dst)) {
 		r = -EINVAL;
+	} else if (all_platforms && record_seconds) {
+		warn("--record-run runs one platform; give the trace with --trace");
+		r = -EINVAL;
 	} else if (as_referrer && src.transport != REF_DOCKER) {
 		warn("--referrer is for registries; in %s the result goes beside the original",
 			log_quote(argv[0]));
@@ -294,6 +312,8 @@ const struct applet applet_convert = {
 	"is NAME@DIGEST of the result.\n"
 	"Where the tag may not change, --suffix -fcpull and --referrer put the result\n"
 	"beside it; mount, run and pull find it there (--find), at the cost of a request.\n"
+	"--all-platforms converts what --platform would choose one by one; attestations\n"
+	"and images of other systems stay in the index as they are.\n"
 	"Traces say what a start reads (run --record writes them); several are merged.\n"
 	"What a trace names and the image does not have is left out. --record-run makes\n"
 	"one: it runs the converted image's own process once, in a store of its own,\n"

@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "bootw.h"
+#include "copy.h"
 #include "desc.h"
 #include "indexw.h"
 #include "ingest.h"
@@ -18,7 +19,6 @@
 #include "log.h"
 #include "progress.h"
 #include "referrers.h"
-#include "tagindex.h"
 
 struct accel_job {
 	struct image *img;
@@ -344,55 +344,31 @@ static int make_index_json(struct buf *b, const struct accel_job *m)
 
 // ---- delivery ----
 
-// A scratch copy of a blob of the original, for upload elsewhere.
-static int copy_blob(struct accel_job *m, const struct desc *d)
-{
-	cleanup_fd int fd = -1;
-	cleanup_stream struct stream *s = NULL;
-	cleanup_free uint8_t *buf = xmalloc(1 << 18);
-	uint64_t off = 0;
-	ssize_t n;
-	int r = repo_put_blob(m->dst, d, -1, m->conf->mount_from);
-
-	if (r)
-		return r < 0 ? r : 0;
-	fd = scratch_file();
-	r = fd < 0 ? fd : repo_open_blob(m->img->repo, d, 0, &s);
-	while (!r && (n = stream_read(s, buf, 1 << 18)) != 0) {
-		r = n < 0 ? (int)n : pwrite_full(fd, buf, (size_t)n, off);
-		off += n > 0 ? (uint64_t)n : 0;
-	}
-	if (r)
-		return r;
-	r = repo_put_blob(m->dst, d, fd, NULL);
-	return r < 0 ? r : 0;
-}
-
 static int copy_original(struct accel_job *m)
 {
 	const struct image *img = m->img;
-	int r = copy_blob(m, &img->config_desc);
+	const char *mount = m->conf->mount_from;
+	int r = copy_blob(img->repo, m->dst, &img->config_desc, mount, NULL);
 
 	for (uint32_t i = 0; i < img->n_layers && !r; i++)
-		r = copy_blob(m, &img->layers[i].desc);
+		r = copy_blob(img->repo, m->dst, &img->layers[i].desc, mount, NULL);
 	return r ? r
 		 : repo_put_manifest(
 			   m->dst, NULL, img->man.media_type, img->man.bytes, img->man.len);
 }
 
-// The tag may have moved while we worked: then our index would bring an old image back.
-static int still_there(struct accel_job *m)
+int accel_still_there(struct repo *repo, const char *tag, const struct digest *d)
 {
 	struct manifest now = { 0 };
-	int r = repo_get_manifest(m->dst, m->conf->tag, &now);
+	int r = repo_get_manifest(repo, tag, &now);
 
-	if (!r && !digest_equal(&now.digest, m->is_delivered ? &m->delivered : &m->img->top.digest))
+	if (!r && !digest_equal(&now.digest, d))
 		r = warn_errno(-ECANCELED,
 			"%s: %s was moved to another image during the conversion; run it again",
-			m->dst->name, m->conf->tag ? m->conf->tag : "it");
+			repo->name, tag ? tag : "it");
 	else if (r == -ENOENT)
-		r = warn_errno(r, "%s: %s was removed during the conversion", m->dst->name,
-			m->conf->tag ? m->conf->tag : "it");
+		r = warn_errno(r, "%s: %s was removed during the conversion", repo->name,
+			tag ? tag : "it");
 	manifest_fini(&now);
 	return r;
 }
@@ -432,22 +408,30 @@ static int deliver_referrer(struct accel_job *m, struct digest *ret)
 	return r;
 }
 
-int accel_deliver(struct accel_job *m, struct digest *ret)
+int accel_put(struct accel_job *m, struct form *ret)
 {
-	cleanup_buf struct buf b = { 0 };
-
-	if (m->conf->referrer)
-		return deliver_referrer(m, ret);
-	// a single manifest under a tag of the same place must be kept by digest when the tag
-	// becomes an index
 	int r = m->conf->same_place || m->is_delivered ? 0 : copy_original(m);
 
 	if (!r)
 		r = put_manifest(m);
+	*ret = our_form(m);
+	return r;
+}
+
+int accel_deliver(struct accel_job *m, struct digest *ret)
+{
+	struct form f;
+	int r;
+	cleanup_buf struct buf b = { 0 };
+
+	if (m->conf->referrer)
+		return deliver_referrer(m, ret);
+	r = accel_put(m, &f);
 	if (!r)
 		r = make_index_json(&b, m);
 	if (!r && (m->conf->same_place || m->is_delivered))
-		r = still_there(m);
+		r = accel_still_there(m->dst, m->conf->tag,
+			m->is_delivered ? &m->delivered : &m->img->top.digest);
 	if (!r)
 		r = repo_put_manifest(
 			m->dst, m->conf->tag ? m->conf->tag : "", MT_OCI_INDEX, b.data, b.len);

@@ -5,6 +5,7 @@
 
 #include "image.h"
 #include "pack.h"
+#include "tagindex.h"
 #include "trace.h"
 
 struct accel_conf {
@@ -41,6 +42,11 @@ int accel_boot(struct accel_job *j, const struct trace *t) must_check;
 // Uploads the manifest, and an index under conf->tag that lists the original first. *ret = digest
 // of that index; with conf->referrer, of the manifest. May be called again after accel_boot.
 int accel_deliver(struct accel_job *j, struct digest *ret) must_check;
+// The original, when it is elsewhere, and the accelerated manifest, but no index. *ret borrows from j.
+int accel_put(struct accel_job *j, struct form *ret) must_check;
+// The tag may have moved while we worked: then an index of ours would bring an old image back. tag = NULL:
+// the only image of a layout. -ECANCELED, -ENOENT logged.
+int accel_still_there(struct repo *repo, const char *tag, const struct digest *d) must_check;
 const struct accel_stats *accel_stats(const struct accel_job *j);
 void accel_free(struct accel_job *j);
 

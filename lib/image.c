@@ -319,7 +319,8 @@ static int find_entry(
 		if (entry_is_ours(v))
 			continue;
 		platform_read(pv, &p);
-		if (pv && !platform_fits(want, &p))
+		// (what has a type of its own and no platform is no image)
+		if (pv ? !platform_fits(want, &p) : json_get(v, "artifactType") != NULL)
 			continue;
 		r = entry_read(v, img->repo->name, ret);
 		if (r)
