@@ -10,6 +10,7 @@
 #include "json.h"
 #include "listing.h"
 #include "log.h"
+#include "multi.h"
 #include "rehearse.h"
 #include "walk.h"
 
@@ -17,6 +18,7 @@
 
 static const char *codec_name = "zstd", *suffix;
 static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
+static bool as_referrer, all_platforms;
 static struct opt_list traces;
 static uint64_t record_seconds; // 0: no recorded run
 
@@ -36,7 +38,12 @@ static int set_record_run(const struct opt *o, const char *value)
 static const struct opt convert_opts[] = {
 	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
 	{ 0, "level", "N", "of the codec (zstd 3, lz4hc 9)", opt_u64, &level, false },
-	{ 0, "suffix", "TEXT", "DST is SRC with TEXT behind its tag", opt_str, &suffix, false },
+	{ 0, "suffix", "TEXT", "DST is SRC with TEXT (-fcpull) after its tag", opt_str, &suffix,
+		false },
+	{ 0, "referrer", NULL, "leave the tag alone, be listed as SRC's referrer", opt_flag,
+		&as_referrer, false },
+	{ 0, "all-platforms", NULL, "convert all Linux images of an index", opt_flag,
+		&all_platforms, false },
 	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size,
 		false },
 	{ 0, "trace", "FILE", "what a start reads, boot frames of it (- = stdin)", opt_list_add,
@@ -184,6 +191,21 @@ static int make_and_deliver(struct image *img, struct repo *to, const char *dst_
 	return r;
 }
 
+static int convert_one(const struct ref *src, struct repo *from, struct repo *to,
+	const char *dst_name, struct accel_conf *conf, struct trace *t, struct digest *ret,
+	bool *ret_delivered)
+{
+	struct image *img = NULL;
+	int r = image_open(from, src, &image_opts.host.platform, IMAGE_ORIGINAL, &img);
+
+	if (!r && !conf->tag && conf->same_place)
+		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
+	if (!r)
+		r = make_and_deliver(img, to, dst_name, conf, t, ret, ret_delivered);
+	image_free(img);
+	return r;
+}
+
 // Opens both ends and converts.
 static int convert_refs(
 	const struct ref *src, const struct ref *dst, struct accel_conf *conf, struct trace *t)
@@ -192,14 +214,11 @@ static int convert_refs(
 	bool same_repo = !strcmp(src_name, dst_name);
 	struct repo *from = NULL, *to = NULL;
 	bool new_layout = is_new_layout(dst), delivered = false;
-	struct image *img = NULL;
 	struct digest d;
 	int r = repo_open(src, &image_opts.host.net, false, &from);
 
 	if (!r)
 		r = repo_open(dst, &image_opts.host.net, true, &to);
-	if (!r)
-		r = image_open(from, src, &image_opts.host.platform, IMAGE_ORIGINAL, &img);
 	conf->tag = dst->tag;
 	conf->same_place = same_repo &&
 		(src->tag == dst->tag || (src->tag && dst->tag && !strcmp(src->tag, dst->tag)));
@@ -207,16 +226,16 @@ static int convert_refs(
 			dst->transport == REF_DOCKER && !strcmp(src->host, dst->host)
 		? src->repo
 		: NULL;
-	if (!r && !conf->tag && conf->same_place)
-		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
-	if (!r)
-		r = make_and_deliver(img, to, dst_name, conf, t, &d, &delivered);
+	if (!r && all_platforms)
+		r = multi_convert(
+			&(struct multi){ from, to, src, conf, t->n ? t : NULL, report }, &d);
+	if (r == 1 || (!r && !all_platforms)) // one, or an index of which one is wanted
+		r = convert_one(src, from, to, dst_name, conf, t, &d, &delivered);
 	if (!r) {
 		char s[DIGEST_STR_LEN];
 
 		printf("%s@%s\n", dst_name, digest_str(&d, s));
 	}
-	image_free(img);
 	repo_close(from);
 	repo_close(to);
 	if (r && new_layout && !delivered && remove_tree_at(AT_FDCWD, dst->dir))
@@ -241,8 +260,9 @@ static int convert(int argc, char **argv)
 	struct ref src, dst;
 	int r;
 
-	if (argc < 1 || argc > 2 || (suffix && argc == 2)) {
-		warn("convert takes SRC and, without --suffix, perhaps DST; try 'fcpull convert --help'");
+	if (argc < 1 || argc > 2 || ((suffix || as_referrer) && argc == 2) ||
+		(suffix && as_referrer)) {
+		warn("convert takes SRC and perhaps one of DST, --suffix and --referrer; try 'fcpull convert --help'");
 		return EXIT_USAGE;
 	}
 	if (image_opts_finish() || pack_conf(&conf.pack) || ref_parse(argv[0], &src))
@@ -255,11 +275,19 @@ static int convert(int argc, char **argv)
 		add_suffix(&dst);
 	if (check_places(&src, &dst)) {
 		r = -EINVAL;
-	} else if (dst.digest && (argc == 2 || !dst.tag)) {
+	} else if (all_platforms && record_seconds) {
+		warn("--record-run runs one platform; give the trace with --trace");
+		r = -EINVAL;
+	} else if (as_referrer && src.transport != REF_DOCKER) {
+		warn("--referrer is for registries; in %s the result goes beside the original",
+			log_quote(argv[0]));
+		r = -EINVAL;
+	} else if (!as_referrer && dst.digest && (argc == 2 || !dst.tag)) {
 		warn("%s names no tag that could hold the result; give DST with a tag",
 			log_quote(argv[argc - 1]));
 		r = -EINVAL;
 	} else {
+		conf.referrer = as_referrer;
 		conf.keep_data = traces.n || record_seconds;
 		r = read_traces(&traces, &t);
 		if (!r)
@@ -282,6 +310,10 @@ const struct applet applet_convert = {
 	"oci:DIR[:NAME], oci-archive:FILE[:NAME] or dir:DIR; SRC also\n"
 	"docker-archive:FILE[:NAME], tar:FILE or rootfs:DIR. The last line of output\n"
 	"is NAME@DIGEST of the result.\n"
+	"Where the tag may not change, --suffix -fcpull and --referrer put the result\n"
+	"beside it; mount, run and pull find it there (--find), at the cost of a request.\n"
+	"--all-platforms converts what --platform would choose one by one; attestations\n"
+	"and images of other systems stay in the index as they are.\n"
 	"Traces say what a start reads (run --record writes them); several are merged.\n"
 	"What a trace names and the image does not have is left out. --record-run makes\n"
 	"one: it runs the converted image's own process once, in a store of its own,\n"

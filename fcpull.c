@@ -11,6 +11,7 @@
 
 #include "boxinit.h"
 #include "log.h"
+#include "lookup.h"
 #include "serve.h"
 
 const struct applet *const applets[] = {
@@ -70,7 +71,8 @@ int image_opts_finish(void)
 		warn("--password-stdin needs --creds USER");
 		return -EINVAL;
 	}
-	if (platform_parse(image_opts.platform, &image_opts.host.platform))
+	if (platform_parse(image_opts.platform, &image_opts.host.platform) ||
+		lookup_set(image_opts.find))
 		return -EINVAL;
 	return image_opts.password_stdin ? read_password() : 0;
 }

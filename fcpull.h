@@ -34,7 +34,7 @@ enum { EXIT_USAGE = 2 };
 // Options of every verb that names an image.
 struct image_opts {
 	struct host_opts host;
-	const char *platform;
+	const char *platform, *find;
 	bool password_stdin;
 	uint64_t jobs;
 };
@@ -45,6 +45,8 @@ extern struct image_opts image_opts;
 		&image_opts.host.root, false },                                                  \
 		{ 0, "platform", "OS/ARCH", "choose from a multi-platform image", opt_str,       \
 			&image_opts.platform, false },                                           \
+		{ 0, "find", "WHERE", "accelerations: none or suffix[=TEXT],referrers", opt_str, \
+			&image_opts.find, false },                                               \
 		{ 0, "authfile", "FILE", "credentials, as docker's config.json", opt_str,        \
 			&image_opts.host.net.authfile, false },                                  \
 		{ 0, "creds", "USER[:PASS]", "credentials for the registry", opt_str,            \

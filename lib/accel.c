@@ -9,8 +9,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 
-#include "base64.h"
 #include "bootw.h"
+#include "copy.h"
 #include "desc.h"
 #include "indexw.h"
 #include "ingest.h"
@@ -18,6 +18,7 @@
 #include "json.h"
 #include "log.h"
 #include "progress.h"
+#include "referrers.h"
 
 struct accel_job {
 	struct image *img;
@@ -268,19 +269,6 @@ int accel_boot(struct accel_job *m, const struct trace *t)
 
 // ---- manifests ----
 
-// A copy of what a descriptor describes, in it, so that a reader need not ask for it (image-spec,
-// "data").
-static void json_data(struct buf *b, const void *p, size_t n, size_t max)
-{
-	cleanup_free char *text = NULL;
-
-	if (n > max)
-		return;
-	text = xmalloc(base64_len(n) + 1);
-	base64_encode(p, n, text);
-	json_put_strn(b, "data", text, base64_len(n));
-}
-
 static void json_boot(struct buf *b, const struct accel_job *m)
 {
 	char s[DIGEST_STR_LEN], size[24];
@@ -299,7 +287,8 @@ static struct desc original_desc(const struct image *img)
 	return (struct desc){ img->man.digest, img->man.len };
 }
 
-static int put_manifest(struct accel_job *m)
+// serial: of a referrer; 0 = none.
+static void make_manifest(struct accel_job *m, uint64_t serial)
 {
 	struct desc original = original_desc(m->img);
 	struct buf *b = &m->manifest;
@@ -310,7 +299,7 @@ static int put_manifest(struct accel_job *m)
 	json_put_str(b, "mediaType", MT_OCI_MANIFEST);
 	json_put_str(b, "artifactType", MT_FCPULL_IMAGE);
 	desc_open(b, "config", MT_OCI_CONFIG, &m->img->config_desc);
-	json_data(b, m->img->config_json, m->img->config_len, FMT_INLINE_MAX);
+	desc_put_data(b, m->img->config_json, m->img->config_len, FMT_INLINE_MAX);
 	json_close(b, '}');
 	json_open(b, "layers", '[');
 	json_boot(b, m);
@@ -319,218 +308,130 @@ static int put_manifest(struct accel_job *m)
 	}
 	json_close(b, ']');
 	desc_open(b, "subject", m->img->man.media_type, &original);
-	json_data(b, m->img->man.bytes, m->img->man.len, FMT_INLINE_MAX);
+	desc_put_data(b, m->img->man.bytes, m->img->man.len, FMT_INLINE_MAX);
 	json_close(b, '}');
-	json_close(b, '}');
-	return repo_put_manifest(m->dst, NULL, MT_OCI_MANIFEST, b->data, b->len);
-}
+	if (serial) {
+		char text[24];
 
-// Our entry: a platform that nobody has keeps other clients from choosing it (as build attestations
-// do).
-static void json_our_entry(struct buf *b, const struct accel_job *m)
-{
-	struct desc d = { sha256_of(m->manifest.data, m->manifest.len), m->manifest.len };
-	char s[DIGEST_STR_LEN];
-
-	desc_open(b, NULL, MT_OCI_MANIFEST, &d);
-	json_put_str(b, "artifactType", MT_FCPULL_IMAGE);
-	json_open(b, "platform", '{');
-	json_put_str(b, "architecture", "unknown");
-	json_put_str(b, "os", "unknown");
-	json_close(b, '}');
-	json_open(b, "annotations", '{');
-	json_put_str(b, ANN_ORIGINAL, digest_str(&m->img->man.digest, s));
-	json_close(b, '}');
-	json_data(b, m->manifest.data, m->manifest.len, FMT_INLINE_MANIFEST_MAX);
-	json_close(b, '}');
-}
-
-static void json_original_entry(struct buf *b, const struct image *img)
-{
-	struct desc d = original_desc(img);
-
-	desc_open(b, NULL, img->man.media_type, &d);
-	json_open(b, "platform", '{');
-	json_put_str(b, "architecture", img->platform.arch);
-	json_put_str(b, "os", img->platform.os);
-	if (*img->platform.variant)
-		json_put_str(b, "variant", img->platform.variant);
-	json_close(b, '}');
-	json_close(b, '}');
-}
-
-static bool has_digest(yyjson_val *manifests, const char *digest)
-{
-	yyjson_arr_iter it;
-	yyjson_val *v;
-
-	yyjson_arr_iter_init(manifests, &it);
-	while ((v = yyjson_arr_iter_next(&it))) {
-		const char *d = json_str(v, "digest");
-
-		if (d && !strcmp(d, digest))
-			return true;
+		snprintf(text, sizeof text, "%llu", (unsigned long long)serial);
+		json_open(b, "annotations", '{');
+		json_put_str(b, ANN_SERIAL, text);
+		json_close(b, '}');
 	}
-	return false;
+	json_close(b, '}');
 }
 
-// What an index lists inside it is not seen here.
-static bool has_index(yyjson_val *manifests)
+static int put_manifest(struct accel_job *m)
 {
-	yyjson_arr_iter it;
-	yyjson_val *v;
-
-	yyjson_arr_iter_init(manifests, &it);
-	while ((v = yyjson_arr_iter_next(&it))) {
-		const char *type = json_str(v, "mediaType");
-
-		if (type && media_type_is_index(type))
-			return true;
-	}
-	return false;
+	make_manifest(m, 0);
+	return repo_put_manifest(m->dst, NULL, MT_OCI_MANIFEST, m->manifest.data, m->manifest.len);
 }
 
-// An accelerated form is left out when it is of the image that is converted now, or of none that
-// the index still lists.
-static bool keep_entry(yyjson_val *manifests, yyjson_val *v, const char *original)
+static struct form our_form(const struct accel_job *m)
 {
-	const char *of = image_entry_original(v);
-
-	return !of || (strcmp(of, original) && (has_digest(manifests, of) || has_index(manifests)));
-}
-
-static int json_kept_entries(struct buf *b, yyjson_val *manifests, const char *original)
-{
-	yyjson_arr_iter it;
-	yyjson_val *v;
-	int r = 0;
-
-	yyjson_arr_iter_init(manifests, &it);
-	while (!r && (v = yyjson_arr_iter_next(&it)))
-		if (keep_entry(manifests, v, original))
-			r = json_put_val(b, NULL, v);
-	return r;
-}
-
-// The index that was there, with our entry: all members are kept as they are.
-static int json_extend_index(struct buf *b, const struct accel_job *m, yyjson_val *root)
-{
-	char original[DIGEST_STR_LEN];
-	yyjson_obj_iter it;
-	yyjson_val *k;
-	int r = 0;
-
-	digest_str(&m->img->man.digest, original);
-	yyjson_obj_iter_init(root, &it);
-	while (!r && (k = yyjson_obj_iter_next(&it))) {
-		const char *key = yyjson_get_str(k);
-		yyjson_val *v = yyjson_obj_iter_get_val(k);
-
-		if (!strcmp(key, "mediaType") || !strcmp(key, "schemaVersion"))
-			continue;
-		if (strcmp(key, "manifests")) {
-			r = json_put_val(b, key, v);
-			continue;
-		}
-		json_open(b, key, '[');
-		r = json_kept_entries(b, v, original);
-		json_our_entry(b, m);
-		json_close(b, ']');
-	}
-	return r;
+	return (struct form){ m->img->man.digest, m->manifest.data, m->manifest.len };
 }
 
 static int make_index_json(struct buf *b, const struct accel_job *m)
 {
-	cleanup_json yyjson_doc *doc = NULL;
-	const struct manifest *top = &m->img->top;
-	int r = 0;
+	struct form f = our_form(m);
 
-	json_open(b, NULL, '{');
-	json_put_u64(b, "schemaVersion", 2);
-	json_put_str(b, "mediaType", MT_OCI_INDEX);
-	if (m->conf->same_place && m->img->top_is_index) {
-		r = json_parse(top->bytes, top->len, m->dst->name, &doc);
-		if (!r)
-			r = json_extend_index(b, m, json_root(doc));
-	} else {
-		json_open(b, "manifests", '[');
-		json_original_entry(b, m->img);
-		json_our_entry(b, m);
-		json_close(b, ']');
-	}
-	json_close(b, '}');
-	return r;
+	if (m->conf->same_place && m->img->top_is_index)
+		return tagindex_extend(b, &m->img->top, &f, 1, m->dst->name);
+	tagindex_pair(b, m->img, &f, false);
+	return 0;
 }
 
 // ---- delivery ----
 
-// A scratch copy of a blob of the original, for upload elsewhere.
-static int copy_blob(struct accel_job *m, const struct desc *d)
-{
-	cleanup_fd int fd = -1;
-	cleanup_stream struct stream *s = NULL;
-	cleanup_free uint8_t *buf = xmalloc(1 << 18);
-	uint64_t off = 0;
-	ssize_t n;
-	int r = repo_put_blob(m->dst, d, -1, m->conf->mount_from);
-
-	if (r)
-		return r < 0 ? r : 0;
-	fd = scratch_file();
-	r = fd < 0 ? fd : repo_open_blob(m->img->repo, d, 0, &s);
-	while (!r && (n = stream_read(s, buf, 1 << 18)) != 0) {
-		r = n < 0 ? (int)n : pwrite_full(fd, buf, (size_t)n, off);
-		off += n > 0 ? (uint64_t)n : 0;
-	}
-	if (r)
-		return r;
-	r = repo_put_blob(m->dst, d, fd, NULL);
-	return r < 0 ? r : 0;
-}
-
 static int copy_original(struct accel_job *m)
 {
 	const struct image *img = m->img;
-	int r = copy_blob(m, &img->config_desc);
+	const char *mount = m->conf->mount_from;
+	int r = copy_blob(img->repo, m->dst, &img->config_desc, mount, NULL);
 
 	for (uint32_t i = 0; i < img->n_layers && !r; i++)
-		r = copy_blob(m, &img->layers[i].desc);
+		r = copy_blob(img->repo, m->dst, &img->layers[i].desc, mount, NULL);
 	return r ? r
 		 : repo_put_manifest(
 			   m->dst, NULL, img->man.media_type, img->man.bytes, img->man.len);
 }
 
-// The tag may have moved while we worked: then our index would bring an old image back.
-static int still_there(struct accel_job *m)
+int accel_still_there(struct repo *repo, const char *tag, const struct digest *d)
 {
 	struct manifest now = { 0 };
-	int r = repo_get_manifest(m->dst, m->conf->tag, &now);
+	int r = repo_get_manifest(repo, tag, &now);
 
-	if (!r && !digest_equal(&now.digest, m->is_delivered ? &m->delivered : &m->img->top.digest))
+	if (!r && !digest_equal(&now.digest, d))
 		r = warn_errno(-ECANCELED,
 			"%s: %s was moved to another image during the conversion; run it again",
-			m->dst->name, m->conf->tag ? m->conf->tag : "it");
+			repo->name, tag ? tag : "it");
 	else if (r == -ENOENT)
-		r = warn_errno(r, "%s: %s was removed during the conversion", m->dst->name,
-			m->conf->tag ? m->conf->tag : "it");
+		r = warn_errno(r, "%s: %s was removed during the conversion", repo->name,
+			tag ? tag : "it");
 	manifest_fini(&now);
+	return r;
+}
+
+// Is the manifest of this serial what readers find already?
+static bool is_listed(struct accel_job *m, uint64_t serial, const struct referrer *known)
+{
+	char s[DIGEST_STR_LEN];
+
+	make_manifest(m, serial);
+	m->delivered = sha256_of(m->manifest.data, m->manifest.len);
+	return !strcmp(known->entry.digest, digest_str(&m->delivered, s));
+}
+
+// A registry lists every referrer that was ever pushed, in no order: so one that is to be used in
+// place of others has a greater serial than all of them.
+static int deliver_referrer(struct accel_job *m, struct digest *ret)
+{
+	const struct digest *original = &m->img->man.digest;
+	struct referrer known = { 0 };
+	uint64_t serial = 0;
+	int r = referrers_find(m->dst, original, true, &known);
+
+	free(steal(&known.entry.copy));
+	if (r)
+		return r;
+	if (*known.entry.digest) {
+		serial = known.serial;
+		if (!is_listed(m, serial, &known) && serial++ == UINT64_MAX)
+			return warn_errno(-ERANGE,
+				"%s: a referrer has the greatest " ANN_SERIAL " that there is",
+				m->dst->name);
+	}
+	if (!is_listed(m, serial, &known))
+		r = referrers_put(m->dst, original, serial, m->manifest.data, m->manifest.len);
+	*ret = m->delivered;
+	return r;
+}
+
+int accel_put(struct accel_job *m, struct form *ret)
+{
+	int r = m->conf->same_place || m->is_delivered ? 0 : copy_original(m);
+
+	if (!r)
+		r = put_manifest(m);
+	*ret = our_form(m);
 	return r;
 }
 
 int accel_deliver(struct accel_job *m, struct digest *ret)
 {
+	struct form f;
+	int r;
 	cleanup_buf struct buf b = { 0 };
-	// a single manifest under a tag of the same place must be kept by digest when the tag
-	// becomes an index
-	int r = m->conf->same_place || m->is_delivered ? 0 : copy_original(m);
 
-	if (!r)
-		r = put_manifest(m);
+	if (m->conf->referrer)
+		return deliver_referrer(m, ret);
+	r = accel_put(m, &f);
 	if (!r)
 		r = make_index_json(&b, m);
 	if (!r && (m->conf->same_place || m->is_delivered))
-		r = still_there(m);
+		r = accel_still_there(m->dst, m->conf->tag,
+			m->is_delivered ? &m->delivered : &m->img->top.digest);
 	if (!r)
 		r = repo_put_manifest(
 			m->dst, m->conf->tag ? m->conf->tag : "", MT_OCI_INDEX, b.data, b.len);

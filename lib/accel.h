@@ -5,6 +5,7 @@
 
 #include "image.h"
 #include "pack.h"
+#include "tagindex.h"
 #include "trace.h"
 
 struct accel_conf {
@@ -12,8 +13,9 @@ struct accel_conf {
 	const char *
 		mount_from; // repository of the same registry that has the original's blobs, or NULL
 	bool same_place;    // the result goes where the original is: its blobs are there already
-	const char *tag;    // that the index gets; NULL: the only image of a layout
-	bool keep_data;	    // a trace will be given to accel_boot
+	bool referrer;	 // no index: our manifest is a referrer of the original, in its own place
+	const char *tag; // that the index gets; NULL: the only image of a layout
+	bool keep_data;	 // a trace will be given to accel_boot
 };
 
 struct accel_stats {
@@ -38,8 +40,13 @@ int accel_layers(struct image *img, struct repo *dst, const struct accel_conf *c
 // Makes the boot blob and uploads it. t: merged, or NULL: an index only. May be called again.
 int accel_boot(struct accel_job *j, const struct trace *t) must_check;
 // Uploads the manifest, and an index under conf->tag that lists the original first. *ret = digest
-// of that index. May be called again after accel_boot.
+// of that index; with conf->referrer, of the manifest. May be called again after accel_boot.
 int accel_deliver(struct accel_job *j, struct digest *ret) must_check;
+// The original, when it is elsewhere, and the accelerated manifest, but no index. *ret borrows from j.
+int accel_put(struct accel_job *j, struct form *ret) must_check;
+// The tag may have moved while we worked: then an index of ours would bring an old image back. tag = NULL:
+// the only image of a layout. -ECANCELED, -ENOENT logged.
+int accel_still_there(struct repo *repo, const char *tag, const struct digest *d) must_check;
 const struct accel_stats *accel_stats(const struct accel_job *j);
 void accel_free(struct accel_job *j);
 

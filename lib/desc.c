@@ -75,6 +75,17 @@ void desc_open(struct buf *b, const char *key, const char *media_type, const str
 	json_put_u64(b, "size", d->size);
 }
 
+void desc_put_data(struct buf *b, const void *p, size_t n, size_t max)
+{
+	cleanup_free char *text = NULL;
+
+	if (n > max)
+		return;
+	text = xmalloc(base64_len(n) + 1);
+	base64_encode(p, n, text);
+	json_put_strn(b, "data", text, base64_len(n));
+}
+
 void desc_put(struct buf *b, const char *key, const char *media_type, const struct desc *d)
 {
 	desc_open(b, key, media_type, d);

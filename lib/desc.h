@@ -19,6 +19,9 @@ char *desc_inline(yyjson_val *v, const char *where) must_check;
 // Opens a descriptor: mediaType, digest and size are written, the caller adds what it has and closes
 // it. key: its name in an object, NULL in an array.
 void desc_open(struct buf *b, const char *key, const char *media_type, const struct desc *d);
+// Into an open one: a copy of what it describes, if that has no more than max bytes, so that a reader
+// need not ask for it (image-spec, "data").
+void desc_put_data(struct buf *b, const void *p, size_t n, size_t max);
 // A whole one, with nothing else in it.
 void desc_put(struct buf *b, const char *key, const char *media_type, const struct desc *d);
 // One in an index of a layout, with its name as the image-spec has it; "" = none.

@@ -19,6 +19,8 @@
 	"dev.fcpull.original" // on our entry in an index: digest of the original's manifest
 #define ANN_INDEX_SIZE "dev.fcpull.index.size"	   // on the boot blob: length of the index section
 #define ANN_INDEX_DIGEST "dev.fcpull.index.digest" // on the boot blob: its sha256
+#define ANN_SERIAL "dev.fcpull.serial"		   // on a referrer: of several, the greatest counts
+#define ANN_LOCAL "dev.fcpull.local"		   // on an index in the store that is no registry's
 #define ANN_REF_NAME "org.opencontainers.image.ref.name"
 
 // ---- limits: what a reader accepts. Each is tested at -1, 0 and +1. ----

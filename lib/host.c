@@ -7,14 +7,22 @@
 #include "indexw.h"
 #include "log.h"
 #include "plain.h"
+#include "tagindex.h"
 
 // ---- the manifests: asked for, or remembered ----
 
 static enum image_want wanted(const struct host_opts *o)
 {
-	return o->original		 ? IMAGE_ORIGINAL
-		: o->must_be_accelerated ? IMAGE_ACCELERATED
-					 : IMAGE_ANY;
+	return o->original ? IMAGE_ORIGINAL : o->must_be_accelerated ? IMAGE_PROOF : IMAGE_ANY;
+}
+
+// The accelerated form of an image whose reference does not list one. Here, and nowhere else, is the
+// order of the places.
+static int look_further(struct host_image *h, const struct ref *ref, const struct host_opts *o)
+{
+	if (o->original || h->img->accel)
+		return 0;
+	return image_look_up(h->img, ref, wanted(o));
 }
 
 static int open_remote(struct host_image *h, const struct ref *ref, const struct host_opts *o)
@@ -23,7 +31,8 @@ static int open_remote(struct host_image *h, const struct ref *ref, const struct
 
 	if (r)
 		return r;
-	return image_open(h->repo, ref, &o->platform, wanted(o), &h->img);
+	r = image_open(h->repo, ref, &o->platform, wanted(o), &h->img);
+	return r ? r : look_further(h, ref, o);
 }
 
 static int open_stored(struct host_image *h, const struct host_opts *o)
@@ -39,7 +48,27 @@ static int open_stored(struct host_image *h, const struct host_opts *o)
 	manifest_fini(&m);
 	if (r)
 		return r;
-	return image_open(h->store->repo, &ref, &o->platform, wanted(o), &h->img);
+	r = image_open(h->store->repo, &ref, &o->platform, wanted(o), &h->img);
+	if (!r && tagindex_is_local(&h->img->top))
+		h->img->top.digest = h->img->man.digest;
+	return r;
+}
+
+// What the name of an image stands for in the store. One whose accelerated form was looked up has no
+// index that lists both, so here is one.
+static int remember_name(struct host_image *h)
+{
+	const struct image *img = h->img;
+	cleanup_buf struct buf b = { 0 };
+	struct form f = { .original = img->man.digest };
+
+	if (!img->looked_up)
+		return repo_put_manifest(
+			h->store->repo, h->key, img->top.media_type, img->top.bytes, img->top.len);
+	f.manifest = img->accel->man.bytes;
+	f.len = img->accel->man.len;
+	tagindex_pair(&b, img, &f, true);
+	return repo_put_manifest(h->store->repo, h->key, MT_OCI_INDEX, b.data, b.len);
 }
 
 static int remember(struct host_image *h)
@@ -54,8 +83,7 @@ static int remember(struct host_image *h)
 		r = repo_put_manifest(to, NULL, img->accel->man.media_type, img->accel->man.bytes,
 			img->accel->man.len);
 	// the name last: what it names is all there
-	return r ? r
-		 : repo_put_manifest(to, h->key, img->top.media_type, img->top.bytes, img->top.len);
+	return r ? r : remember_name(h);
 }
 
 // "No such image", a bad one, a wrong certificate are answers; only a registry that cannot be
@@ -370,6 +398,9 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 	r = store_open(o->root, &h->store);
 	if (!r)
 		r = find_image(h, &ref, o);
+	if (!r && o->must_be_accelerated && !h->img->accel)
+		r = warn_errno(-ENOENT,
+			"%s has no accelerated form; make one with 'fcpull convert'", h->name);
 	if (!r)
 		r = open_index(h, o);
 	// what turned out bad is not remembered

@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image.h"
 
-#include "desc.h"
+#include "entry.h"
 #include "format.h"
 #include "json.h"
 #include "log.h"
+#include "lookup.h"
 
-#define INDEX_ENTRIES_MAX 1024
 #define CONFIG_STRINGS_MAX 4096
 #define ARGS_MAX \
 	(128u << 10) // bytes of arguments and environment together (reliability.md section 2A)
@@ -292,34 +292,11 @@ static int accel_parse(const char *where, struct found *f)
 
 // ---- indexes ----
 
-struct entry {
-	char digest[DIGEST_STR_LEN]; // "" = none
-	uint64_t size;
-	char media_type[128];
-	struct platform platform;
-	char *copy; // inline, or NULL
-};
-
-const char *image_entry_original(yyjson_val *v)
+// A copy in the descriptor is not used when each object is to be read.
+static void drop_copy(const struct image *img, struct entry *e)
 {
-	return json_str(json_obj(v, "annotations"), ANN_ORIGINAL);
-}
-
-static bool is_ours(yyjson_val *v)
-{
-	const char *t = json_str(v, "artifactType");
-
-	return image_entry_original(v) || (t && !strcmp(t, MT_FCPULL_IMAGE));
-}
-
-// What an entry's descriptor has inline, or NULL. Caller frees.
-static char *copy_of(const struct image *img, yyjson_val *v)
-{
-	char *copy = desc_inline(v, img->repo->name); // (a wrong one is said in any case)
-
 	if (img->no_copies)
-		free(steal(&copy));
-	return copy;
+		free(steal(&e->copy));
 }
 
 // The first entry for the platform; its media type may say that it is an index again.
@@ -337,55 +314,21 @@ static int find_entry(
 	while ((v = yyjson_arr_iter_next(&it))) {
 		yyjson_val *pv = json_obj(v, "platform");
 		struct platform p;
-		struct desc d;
 		int r;
 
-		if (is_ours(v))
+		if (entry_is_ours(v))
 			continue;
 		platform_read(pv, &p);
-		if (pv && !platform_fits(want, &p))
+		// (what has a type of its own and no platform is no image)
+		if (pv ? !platform_fits(want, &p) : json_get(v, "artifactType") != NULL)
 			continue;
-		r = desc_read(v, img->repo->name, &d, ret->media_type);
+		r = entry_read(v, img->repo->name, ret);
 		if (r)
 			return r;
 		ret->platform = p;
-		ret->size = d.size;
-		digest_str(&d.digest, ret->digest);
-		ret->copy = copy_of(img, v);
+		drop_copy(img, ret);
 		return 0;
 	}
-	return 0;
-}
-
-// Our entry for this original. Two of them that differ are a contradiction: neither is used.
-static int find_accel(struct image *img, yyjson_val *root, const char *original, struct entry *ret)
-{
-	yyjson_val *arr = json_arr(root, "manifests"), *v, *first = NULL;
-	yyjson_arr_iter it;
-
-	*ret = (struct entry){ 0 };
-	yyjson_arr_iter_init(arr, &it);
-	while ((v = yyjson_arr_iter_next(&it))) {
-		const char *of = image_entry_original(v);
-		char digest[DIGEST_STR_LEN];
-		struct desc d;
-		int r;
-
-		if (!of || strcmp(of, original))
-			continue;
-		r = desc_read(v, img->repo->name, &d, ret->media_type);
-		if (r)
-			return r;
-		digest_str(&d.digest, digest);
-		if (*ret->digest && strcmp(digest, ret->digest))
-			return warn_errno(-EBADMSG,
-				"%s: the index has two accelerated forms of one image",
-				img->repo->name);
-		memcpy(ret->digest, digest, sizeof digest);
-		ret->size = d.size;
-		first = first ? first : v;
-	}
-	ret->copy = copy_of(img, first);
 	return 0;
 }
 
@@ -547,10 +490,12 @@ static int get_accel(struct image *img, yyjson_doc *doc, yyjson_doc *inner, cons
 	struct found *ret)
 {
 	struct entry ours = { 0 };
-	int r = find_accel(img, json_root(doc), e->digest, &ours);
+	const char *name = img->repo->name;
+	int r = entry_find_accel(json_root(doc), e->digest, name, &ours);
 
 	if (!r && !*ours.digest && inner)
-		r = find_accel(img, json_root(inner), e->digest, &ours);
+		r = entry_find_accel(json_root(inner), e->digest, name, &ours);
+	drop_copy(img, &ours);
 	if (!r && *ours.digest)
 		r = accel_get(img, &ours, ret);
 	free(ours.copy);
@@ -660,7 +605,7 @@ int image_open(struct repo *repo, const struct ref *ref, const struct platform *
 	int r;
 
 	img->repo = repo;
-	img->no_copies = want == IMAGE_ACCELERATED; // somebody wants proof of what is there
+	img->no_copies = want == IMAGE_PROOF || want == IMAGE_ACCELERATED;
 	r = get_manifest(repo, ref->digest ? ref->digest : ref->tag, &img->top);
 	if (!r) {
 		img->top_is_index = media_type_is_index(img->top.media_type);
@@ -677,6 +622,32 @@ int image_open(struct repo *repo, const struct ref *ref, const struct platform *
 	}
 	*ret = img;
 	return 0;
+}
+
+int image_look_up(struct image *img, const struct ref *ref, enum image_want want)
+{
+	struct entry e = { 0 };
+	struct found f = { 0 };
+	const char *where;
+	int r;
+
+	if (img->accel)
+		return 0;
+	where = lookup_accel(img->repo, ref, &img->man.digest, &e);
+	if (!where)
+		return 0;
+	drop_copy(img, &e);
+	r = accel_get(img, &e, &f);
+	if (!r)
+		r = accel_take(img, &f);
+	if (r)
+		warn("%s: so said %s", img->repo->name, where);
+	else
+		info("%s: the accelerated form is known by %s", img->repo->name, where);
+	img->looked_up = !r;
+	free(e.copy);
+	found_fini(&f);
+	return r && want == IMAGE_ANY ? leave_accel(img) : r;
 }
 
 static void free_strings(char **v)

@@ -38,6 +38,7 @@ struct image {
 	struct repo *repo;   // borrowed
 	struct manifest top; // what the reference names: an index, or the same manifest
 	bool top_is_index;
+	bool looked_up;	     // accel was found by image_look_up()
 	bool no_copies;	     // what is inline in descriptors is not used: each object is read
 	struct manifest man; // the original's manifest
 	struct desc config_desc;
@@ -53,7 +54,8 @@ struct image {
 enum image_want {
 	IMAGE_ORIGINAL, // the original only
 	IMAGE_ANY, // with its accelerated form when the reference carries one; a broken one is warned of and left out
-	IMAGE_ACCELERATED, // as above, but its absence or any fault of it is an error
+	IMAGE_PROOF, // as above, but each object is read, inline copies are not used, and any fault of the accelerated form is an error
+	IMAGE_ACCELERATED, // as above, and its absence is an error
 };
 
 // Resolves ref in repo. ref names a manifest, an index (the entry for `platform` is taken: first
@@ -61,14 +63,13 @@ enum image_want {
 // -ENOENT and all others logged, with the remedy.
 int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform,
 	enum image_want want, struct image **ret) must_check;
+// Looks for the accelerated form where the reference itself does not list it (lookup.h), when img
+// has none. 0: img->accel is set, or there is none; a broken one: as image_open() does for `want`.
+int image_look_up(struct image *img, const struct ref *ref, enum image_want want) must_check;
 void image_free(struct image *img);
 
 // Total of the layers' sizes as published.
 uint64_t image_layers_size(const struct image *img);
-// For an entry of an index: the digest text of the original that it is the accelerated form of,
-// else NULL. The annotation decides: skopeo before 1.14 drops a descriptor's artifactType when it
-// copies an index.
-const char *image_entry_original(yyjson_val *entry);
 bool media_type_is_index(const char *media_type);
 
 #endif

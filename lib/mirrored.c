@@ -97,6 +97,19 @@ static int mirrored_get_manifest(struct repo *repo, const char *ref, struct mani
 	return r;
 }
 
+static int mirrored_each_referrer(struct repo *repo, const struct digest *subject, const char *type,
+	bool patient, referrer_fn *fn, void *arg)
+{
+	struct mirrored *m = (struct mirrored *)repo;
+	size_t order[ENDPOINTS_MAX], n = make_order(m, true, SIZE_MAX, order);
+	int r = -ENOENT;
+
+	// (what a place has said before it broke off is said once more by the next, which does no harm)
+	for (size_t i = 0; i < n && r; i++)
+		r = repo_each_referrer(m->v[order[i]].repo, subject, type, patient, fn, arg);
+	return r;
+}
+
 // ---- streams ----
 
 struct mirror_stream {
@@ -278,7 +291,9 @@ static int mirrored_put_manifest(
 {
 	struct mirrored *m = (struct mirrored *)repo;
 
-	return repo_put_manifest(m->v[m->n - 1].repo, tag, media_type, p, n);
+	struct repo *own = m->v[m->n - 1].repo;
+
+	return own->ops->put_manifest(own, tag, media_type, p, n);
 }
 
 // ---- opening ----
@@ -322,6 +337,7 @@ int mirrored_open(const struct ref *ref, const struct net_opts *net, bool write,
 		.has_blob = mirrored_has_blob,
 		.put_blob = mirrored_put_blob,
 		.put_manifest = mirrored_put_manifest,
+		.each_referrer = mirrored_each_referrer,
 		.close = mirrored_close,
 	};
 	struct mirrored *m = xcalloc(1, sizeof *m);

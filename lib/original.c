@@ -4,59 +4,19 @@
 
 #include <fcntl.h>
 
+#include "copy.h"
 #include "log.h"
-#include "progress.h"
-
-#define COPY_SIZE (256u << 10)
-
-// By way of a scratch file: a repository takes a blob when its digest is proved.
-static int fetch_blob(struct repo *from, const struct desc *d, int fd, struct progress *p)
-{
-	cleanup_stream struct stream *s = NULL;
-	cleanup_free uint8_t *buf = xmalloc(COPY_SIZE);
-	uint64_t off = 0;
-	ssize_t n = 0;
-	int r = repo_open_blob(from, d, 0, &s);
-
-	while (!r && (n = stream_read(s, buf, COPY_SIZE)) > 0) {
-		r = pwrite_full(fd, buf, (size_t)n, off);
-		if (r)
-			return warn_errno(r, "write a scratch file");
-		off += (uint64_t)n;
-		progress_add(p, (uint64_t)n);
-	}
-	return r ? r : (int)n;
-}
-
-static int copy_blob(struct repo *from, struct repo *to, const struct desc *d, const char *what)
-{
-	cleanup_fd int fd = -1;
-	struct progress *p;
-	int r = repo_put_blob(to, d, -1, NULL);
-
-	if (r)
-		return r < 0 ? r : 0;
-	fd = scratch_file();
-	if (fd < 0)
-		return fd;
-	p = progress_start(what, d->size);
-	r = fetch_blob(from, d, fd, p);
-	if (!r)
-		r = repo_put_blob(to, d, fd, NULL);
-	progress_end(p, r < 0 ? "failed" : "copied");
-	return r < 0 ? r : 0;
-}
 
 static int copy_all(const struct image *img, struct repo *from, struct repo *to, const char *tag)
 {
-	int r = copy_blob(from, to, &img->config_desc, "config");
+	int r = copy_blob(from, to, &img->config_desc, NULL, "config");
 
 	for (uint32_t i = 0; i < img->n_layers && !r; i++) {
 		char what[64], hex[65];
 
 		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, img->n_layers,
 			digest_hex(&img->layers[i].desc.digest, hex));
-		r = copy_blob(from, to, &img->layers[i].desc, what);
+		r = copy_blob(from, to, &img->layers[i].desc, NULL, what);
 	}
 	return r ? r
 		 : repo_put_manifest(to, tag, img->man.media_type, img->man.bytes, img->man.len);

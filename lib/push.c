@@ -213,5 +213,6 @@ int registry_put_manifest(
 		return e;
 	if (http_status(x) != 201 && http_status(x) != 200)
 		return registry_fail(&q, x, &body);
-	return registry_check_digest(x, &d);
+	e = registry_check_digest(x, &d);
+	return e ? e : http_header(x, "oci-subject", 0) != NULL;
 }

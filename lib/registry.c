@@ -15,6 +15,8 @@ static const char accept_manifests[] =
 	"application/vnd.docker.distribution.manifest.list.v2+json, "
 	"application/vnd.docker.distribution.manifest.v2+json";
 
+static const char accept_index[] = "application/vnd.oci.image.index.v1+json";
+
 char *registry_url(struct registry *r, const char *fmt, ...)
 {
 	cleanup_free char *rest = NULL;
@@ -203,6 +205,91 @@ static int registry_get_manifest(struct repo *repo, const char *ref, struct mani
 	return take_manifest(what, by_digest ? &want : NULL, x, &body, ret);
 }
 
+// ---- referrers ----
+
+#define REFERRER_PAGES_MAX 64
+
+// The target of a Link header with rel=next (RFC 8288), absolute and of the same origin, or NULL.
+// Caller frees.
+static char *next_page(const struct http_xfer *x)
+{
+	const char *h;
+
+	for (unsigned i = 0; (h = http_header(x, "link", i)); i++) {
+		for (const char *lt = strchr(h, '<'), *gt; lt && (gt = strchr(lt, '>'));
+			lt = strchr(gt, '<')) {
+			const char *end = strchr(gt, '<'), *rel = strstr(gt, "rel=");
+			cleanup_free char *to = xstrndup(lt + 1, (size_t)(gt - lt - 1));
+			cleanup_free char *url = NULL;
+
+			if (!rel || (end && rel > end) ||
+				strncmp(rel + 4 + (rel[4] == '"'), "next", 4) != 0)
+				continue;
+			url = url_resolve(http_url(x), to);
+			return url && url_same_origin(url, http_url(x)) ? steal(&url) : NULL;
+		}
+	}
+	return NULL;
+}
+
+// No list, whatever the registry says instead: that it does not know the page, may not show it, or
+// shows one that it has for people.
+static bool has_no_list(unsigned status)
+{
+	return status / 100 == 4 && status != 408 && status != 429;
+}
+
+// One page. *ret_next: the next one's address, or NULL.
+static int each_of_page(struct registry *r, const char *url, bool patient, referrer_fn *fn,
+	void *arg, char **ret_next)
+{
+	struct http_req q = {
+		.method = "GET", .url = url, .accept = accept_index, .once = !patient
+	};
+	struct buf cleanup_buf body = { 0 };
+	cleanup_json yyjson_doc *doc = NULL;
+	cleanup_xfer struct http_xfer *x = NULL;
+	yyjson_val *arr, *v;
+	yyjson_arr_iter it;
+	int e = registry_send(r, &q, NULL, MANIFEST_MAX, &body, &x);
+
+	if (e < 0)
+		return e;
+	if (has_no_list(http_status(x)))
+		return -ENOENT;
+	if (http_status(x) != 200)
+		return patient ? registry_fail(&q, x, &body) : -EREMOTEIO;
+	if (json_parse(body.data, body.len, NULL, &doc) < 0)
+		return -ENOENT;
+	arr = json_arr(json_root(doc), "manifests");
+	if (!arr)
+		return -ENOENT;
+	yyjson_arr_iter_init(arr, &it);
+	while ((v = yyjson_arr_iter_next(&it)))
+		fn(arg, v);
+	*ret_next = next_page(x);
+	return 0;
+}
+
+static int registry_each_referrer(struct repo *repo, const struct digest *subject, const char *type,
+	bool patient, referrer_fn *fn, void *arg)
+{
+	struct registry *r = (struct registry *)repo;
+	char s[DIGEST_STR_LEN];
+	char *url = registry_url(r, "referrers/%s?artifactType=%s", digest_str(subject, s), type);
+	int e = url ? 0 : -ENOMEM;
+
+	for (unsigned page = 0; url && !e && page < REFERRER_PAGES_MAX; page++) {
+		char *next = NULL;
+
+		e = each_of_page(r, url, patient, fn, arg, &next);
+		free(url);
+		url = next;
+	}
+	free(url);
+	return e;
+}
+
 static void registry_close(struct repo *repo)
 {
 	struct registry *r = (struct registry *)repo;
@@ -225,6 +312,7 @@ static const struct repo_ops registry_ops = {
 	.has_blob = registry_has_blob,
 	.put_blob = registry_put_blob,
 	.put_manifest = registry_put_manifest,
+	.each_referrer = registry_each_referrer,
 	.close = registry_close,
 };
 

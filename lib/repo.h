@@ -51,6 +51,8 @@ void manifest_fini(struct manifest *m);
 int manifest_check(struct manifest *m, const char *what) must_check;
 
 struct repo;
+struct yyjson_val;
+typedef void referrer_fn(void *arg, struct yyjson_val *entry);
 struct repo_ops {
 	int (*get_manifest)(struct repo *, const char *ref, struct manifest *ret);
 	int (*open_blob)(struct repo *, const struct desc *, uint64_t off, struct stream **ret);
@@ -59,6 +61,9 @@ struct repo_ops {
 	int (*put_blob)(struct repo *, const struct desc *, int fd, const char *mount_from);
 	int (*put_manifest)(
 		struct repo *, const char *tag, const char *media_type, const void *, size_t);
+	// or NULL: there are no lists of referrers
+	int (*each_referrer)(struct repo *, const struct digest *subject, const char *type,
+		bool patient, referrer_fn *fn, void *arg);
 	void (*close)(struct repo *);
 };
 struct repo {
@@ -115,7 +120,24 @@ static inline int repo_put_blob(
 static inline int repo_put_manifest(
 	struct repo *r, const char *tag, const char *media_type, const void *p, size_t n)
 {
-	return r->ops->put_manifest(r, tag, media_type, p, n);
+	int e = r->ops->put_manifest(r, tag, media_type, p, n);
+
+	return e > 0 ? 0 : e;
+}
+// By digest only. 1: the registry will list it as a referrer of its subject (OCI-Subject), 0: it will
+// not.
+static inline int repo_put_referrer(struct repo *r, const char *media_type, const void *p, size_t n)
+{
+	return r->ops->put_manifest(r, NULL, media_type, p, n);
+}
+// Calls fn for what the registry lists as referrers of a manifest (distribution-spec 1.1, "Listing
+// Referrers"), of this artifactType only if it can filter. -ENOENT, silent: it keeps no such lists.
+// Not patient: one attempt, and other errors are silent too.
+static inline int repo_each_referrer(struct repo *r, const struct digest *subject, const char *type,
+	bool patient, referrer_fn *fn, void *arg)
+{
+	return r->ops->each_referrer ? r->ops->each_referrer(r, subject, type, patient, fn, arg)
+				     : -ENOENT;
 }
 // Reads a whole small blob (size <= max, else -EFBIG), checked; one NUL follows. Caller frees.
 int repo_read_blob(struct repo *r, const struct desc *d, size_t max, char **ret) must_check;

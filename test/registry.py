@@ -56,6 +56,10 @@ CONFIG = {
     "cdn_uses": None,       # so many requests per signature
     "content_digest": True, # Docker-Content-Digest
     "mount": True,
+    "referrers": False,     # it lists them (distribution-spec 1.1), so many a page; or "unfiltered"
+    "referrers_page": 100,
+    "chunked": True,        # PATCH and the question how far an upload is
+    "chunk_min": None,      # OCI-Chunk-Min-Length
 }
 
 
@@ -377,7 +381,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.cdn(path)
         if path == "/token":
             return self.token()
-        m = re.fullmatch(r"/v2/(?:(.+)/(manifests|blobs|blobs/uploads)/([^/]*))?", path)
+        m = re.fullmatch(r"/v2/(?:(.+)/(manifests|blobs|blobs/uploads|referrers)/([^/]*))?", path)
         if not m:
             return self.error(404, "NOT_FOUND", "no such page")
         if not self.allowed(m[1]):
@@ -487,7 +491,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.error(400, "DIGEST_INVALID", "another digest")
         tag = None if ref.startswith("sha256:") else ref
         digest = self.reg.add_manifest(name, data, self.headers.get("Content-Type"), tag)
-        return self.send(201, {"Docker-Content-Digest": digest, "Location": f"/v2/{name}/manifests/{digest}"})
+        h = {"Docker-Content-Digest": digest, "Location": f"/v2/{name}/manifests/{digest}"}
+        if self.reg.config["referrers"] and "subject" in j:
+            h["OCI-Subject"] = j["subject"]["digest"]
+        return self.send(201, h)
+
+    def referrers(self, name, subject):
+        c, r = self.reg.config, self.reg.repos.get(name, {"manifests": {}})
+        if not c["referrers"]:
+            return self.error(404, "NOT_FOUND", "no such page")
+        wanted, first, found = self.query.get("artifactType", [None])[0], int(self.query.get("first", [0])[0]), []
+        for digest, (typ, data) in r["manifests"].items():
+            j = json.loads(data)
+            artifact = j.get("artifactType", j.get("config", {}).get("mediaType"))
+            if j.get("subject", {}).get("digest") != subject or (c["referrers"] != "unfiltered" and wanted not in (None, artifact)):
+                continue
+            d = {"mediaType": typ, "digest": digest, "size": len(data), "artifactType": artifact}
+            found.append(dict(d, annotations=j["annotations"]) if "annotations" in j else d)
+        end = first + c["referrers_page"]
+        h = {"Content-Type": INDEX_TYPES}
+        if c["referrers"] != "unfiltered":
+            h["OCI-Filters-Applied"] = "artifactType"
+        if end < len(found):
+            h["Link"] = f'</v2/{name}/referrers/{subject}?artifactType={wanted}&first={end}>; rel="next"'
+        self.send(200, h, json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPES, "manifests": found[first:end]}).encode())
 
     def uploads(self, name, ident):
         if self.command == "POST":
