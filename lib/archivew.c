@@ -144,9 +144,10 @@ static int open_blob(struct repo *repo, const struct desc *d, uint64_t off, stru
 	return no_reading(repo);
 }
 
-static int read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+static int read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n,
+	const struct range_watch *watch)
 {
-	(void)d, (void)off, (void)buf, (void)n;
+	(void)d, (void)off, (void)buf, (void)n, (void)watch;
 	return no_reading(repo);
 }
 

@@ -406,17 +406,18 @@ static bool is_exact(const struct http_xfer *x, const struct http_req *q, uint64
 }
 
 // The body into buf: n bytes and not one more. 0 or -errno, silent.
-static int read_body(struct http_xfer *x, uint8_t *buf, size_t n)
+static int read_body(struct http_xfer *x, uint8_t *buf, size_t n, const struct range_watch *watch)
 {
 	uint8_t more;
 
-	while (n > 0) {
-		ssize_t got = http_read(x, buf, n);
+	for (size_t done = 0; done < n;) {
+		ssize_t got = http_read(x, buf + done, n - done);
 
 		if (got <= 0)
 			return got < 0 ? (int)got : -ECONNRESET;
-		buf += got;
-		n -= (size_t)got;
+		done += (size_t)got;
+		if (watch)
+			watch->arrived(watch, done);
 	}
 	ssize_t end = http_read(x, &more, 1);
 
@@ -424,8 +425,8 @@ static int read_body(struct http_xfer *x, uint8_t *buf, size_t n)
 }
 
 // One request. *ret_why is set with -errno that may be tried again; other errors are logged.
-static int range_once(
-	struct registry *r, const struct desc *d, struct http_req *q, void *buf, char **ret_why)
+static int range_once(struct registry *r, const struct desc *d, struct http_req *q, void *buf,
+	const struct range_watch *watch, char **ret_why)
 {
 	cleanup_xfer struct http_xfer *x = NULL;
 	size_t n = (size_t)(q->last - q->first + 1);
@@ -446,14 +447,15 @@ static int range_once(
 			"status %u with Content-Range %s", status, log_quote(range ? range : ""));
 		return -EPROTO;
 	}
-	e = read_body(x, buf, n);
+	e = read_body(x, buf, n, watch);
 	if (e < 0)
 		*ret_why =
 			xstrdup(e == -EPROTO ? "more bytes came than were asked for" : http_why(x));
 	return e;
 }
 
-int registry_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+int registry_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n,
+	const struct range_watch *watch)
 {
 	struct registry *r = (struct registry *)repo;
 	struct http_backoff backoff = { 0 };
@@ -469,7 +471,7 @@ int registry_read_range(struct repo *repo, const struct desc *d, uint64_t off, v
 			digest_str(&d->digest, str));
 	while (!r->no_ranges) {
 		cleanup_free char *why = NULL;
-		int e = range_once(r, d, &q, buf, &why);
+		int e = range_once(r, d, &q, buf, watch, &why);
 
 		if (e == 0)
 			return 0;

@@ -119,12 +119,13 @@ static int dirrepo_open_blob(
 	return e < 0 ? e : blobfile_stream(repo->name, &b, d, off, ret);
 }
 
-static int dirrepo_read_range(
-	struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+static int dirrepo_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf,
+	size_t n, const struct range_watch *watch)
 {
 	struct blobfile b;
 	int e = open_loud((struct dirrepo *)repo, d, &b);
 
+	(void)watch;
 	return e < 0 ? e : blobfile_range(repo->name, &b, d, off, buf, n);
 }
 

@@ -237,12 +237,13 @@ static int dockerar_open_blob(
 	return r < 0 ? r : blobfile_stream(repo->name, &b, d, off, ret);
 }
 
-static int dockerar_read_range(
-	struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+static int dockerar_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf,
+	size_t n, const struct range_watch *watch)
 {
 	struct blobfile b;
 	int r = find_loud((struct dockerar *)repo, d, &b);
 
+	(void)watch;
 	return r < 0 ? r : blobfile_range(repo->name, &b, d, off, buf, n);
 }
 

@@ -263,12 +263,13 @@ static int layout_open_blob(
 	return r < 0 ? r : blobfile_stream(repo->name, &b, d, off, ret);
 }
 
-static int layout_read_range(
-	struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+static int layout_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf,
+	size_t n, const struct range_watch *watch)
 {
 	struct blobfile b;
 	int r = open_blob_loud((struct layout *)repo, d, &b);
 
+	(void)watch;
 	return r < 0 ? r : blobfile_range(repo->name, &b, d, off, buf, n);
 }
 

@@ -141,17 +141,48 @@ static void count_request(struct lazy *lz, bool fill, uint32_t chunk, size_t byt
 	lz->demanded = now_ns();
 }
 
+// What is on its way by one request.
+struct arrival {
+	struct range_watch watch;
+	struct worker *w;
+	uint64_t off;	    // of the request, in the blob
+	uint32_t next, end; // chunks that have not been handed out
+	bool wrong;	    // the next one does not match
+};
+
+// Proves, keeps and hands out what has come whole, while the rest is under way.
+static void on_arrival(const struct range_watch *watch, size_t n)
+{
+	struct arrival *a = (struct arrival *)(uintptr_t)watch;
+	struct lazy *lz = a->w->lz;
+	struct chunk_view c;
+
+	for (; a->next < a->end && !a->wrong; a->next++) {
+		index_chunk(lz->conf.ix, a->next, &c);
+		if (c.off + c.clen - a->off > n)
+			return;
+		if (decode(&c, a->w->packed + (c.off - a->off), a->w->plain)) {
+			a->wrong = true;
+			return;
+		}
+		lazy_land(lz, a->next, &c, a->w->plain, 0,
+			lazy_keep(lz, &lz->spaces[c.space].file, c.block, c.blocks, a->w->plain));
+	}
+}
+
 // Fetches chunks [first, first + n) with one request and hands them out. A chunk that does not
 // match is asked for once more alone: a cache on the way may have spoilt it.
 static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill)
 {
 	struct lazy *lz = w->lz;
 	struct chunk_view a, c;
+	struct arrival way = { .watch = { on_arrival }, .w = w, .next = first, .end = first + n };
 	const struct desc *blob;
 	size_t len;
 	int r = 0;
 
 	index_chunk(lz->conf.ix, first, &a);
+	way.off = a.off;
 	index_chunk(lz->conf.ix, first + n - 1, &c);
 	blob = lz->spaces[a.space].blob;
 	len = (size_t)(c.off + c.clen - a.off);
@@ -164,10 +195,10 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill)
 	if (!w->packed)
 		r = -ENOMEM;
 	else
-		r = repo_read_range(lz->conf.repo, blob, a.off, w->packed, len);
+		r = repo_watch_range(lz->conf.repo, blob, a.off, w->packed, len, &way.watch);
 	if (lz->conf.deadline_ns && lazy_transient(r))
 		lazy_pause(AGAIN_MS);
-	for (uint32_t i = first; i < first + n; i++) {
+	for (uint32_t i = way.next; i < way.end; i++) {
 		int e = r;
 
 		index_chunk(lz->conf.ix, i, &c);

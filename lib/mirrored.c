@@ -248,8 +248,8 @@ static void remember(struct mirrored *m, const struct desc *d, uint64_t off, siz
 	pthread_mutex_unlock(&m->lock);
 }
 
-static int mirrored_read_range(
-	struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+static int mirrored_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf,
+	size_t n, const struct range_watch *watch)
 {
 	struct mirrored *m = (struct mirrored *)repo;
 	size_t order[ENDPOINTS_MAX], count = make_order(m, false, recall(m, d, off), order);
@@ -258,7 +258,7 @@ static int mirrored_read_range(
 	for (size_t i = 0; i < count; i++) {
 		struct place *p = &m->v[order[i]];
 
-		r = repo_read_range(p->repo, d, off, buf, n);
+		r = repo_watch_range(p->repo, d, off, buf, n, watch);
 		if (r == 0) {
 			remember(m, d, off, n, order[i]);
 			return 0;

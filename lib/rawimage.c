@@ -67,13 +67,14 @@ static int rawimage_open_blob(
 	return r < 0 ? r : blobfile_stream(repo->name, &b, d, off, ret);
 }
 
-static int rawimage_read_range(
-	struct repo *repo, const struct desc *d, uint64_t off, void *buf, size_t n)
+static int rawimage_read_range(struct repo *repo, const struct desc *d, uint64_t off, void *buf,
+	size_t n, const struct range_watch *watch)
 {
 	struct rawimage *w = (struct rawimage *)repo;
 	struct blobfile b;
 	int r = is_layer(w, d) ? layer_part(w, &b) : none(w, d);
 
+	(void)watch;
 	return r < 0 ? r : blobfile_range(repo->name, &b, d, off, buf, n);
 }
 

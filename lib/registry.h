@@ -60,8 +60,8 @@ int registry_try_creds(const char *host, const struct net_opts *net, bool *ret_a
 // blob.c
 int registry_open_blob(
 	struct repo *, const struct desc *, uint64_t off, struct stream **ret) must_check;
-int registry_read_range(
-	struct repo *, const struct desc *, uint64_t off, void *buf, size_t n) must_check;
+int registry_read_range(struct repo *, const struct desc *, uint64_t off, void *buf, size_t n,
+	const struct range_watch *) must_check;
 void registry_blobs_fini(struct registry *r);
 // push.c
 int registry_has_blob(struct repo *, const struct desc *) must_check;

@@ -53,10 +53,16 @@ int manifest_check(struct manifest *m, const char *what) must_check;
 struct repo;
 struct yyjson_val;
 typedef void referrer_fn(void *arg, struct yyjson_val *entry);
+// Told of what has arrived of a range: the first n bytes of it are in its buffer. n grows, but begins anew
+// when the range is asked for once more.
+struct range_watch {
+	void (*arrived)(const struct range_watch *w, size_t n);
+};
 struct repo_ops {
 	int (*get_manifest)(struct repo *, const char *ref, struct manifest *ret);
 	int (*open_blob)(struct repo *, const struct desc *, uint64_t off, struct stream **ret);
-	int (*read_range)(struct repo *, const struct desc *, uint64_t off, void *buf, size_t n);
+	int (*read_range)(struct repo *, const struct desc *, uint64_t off, void *buf, size_t n,
+		const struct range_watch *);
 	int (*has_blob)(struct repo *, const struct desc *);
 	int (*put_blob)(struct repo *, const struct desc *, int fd, const char *mount_from);
 	int (*put_manifest)(
@@ -99,7 +105,13 @@ static inline int repo_open_blob(
 static inline int repo_read_range(
 	struct repo *r, const struct desc *d, uint64_t off, void *buf, size_t n)
 {
-	return r->ops->read_range(r, d, off, buf, n);
+	return r->ops->read_range(r, d, off, buf, n, NULL);
+}
+// The same, and w is told, from this thread, as it comes; or at the end, or not at all.
+static inline int repo_watch_range(struct repo *r, const struct desc *d, uint64_t off, void *buf,
+	size_t n, const struct range_watch *w)
+{
+	return r->ops->read_range(r, d, off, buf, n, w);
 }
 // 1 there, 0 not there, -errno.
 static inline int repo_has_blob(struct repo *r, const struct desc *d)

@@ -81,8 +81,8 @@ static inline int mock_open_blob(
 	return 0;
 }
 
-static inline int mock_read_range(
-	struct repo *r, const struct desc *d, uint64_t off, void *buf, size_t n)
+static inline int mock_read_range(struct repo *r, const struct desc *d, uint64_t off, void *buf,
+	size_t n, const struct range_watch *watch)
 {
 	struct mock *m = (struct mock *)r;
 	int (*fault)(struct mock *, unsigned, uint64_t, uint8_t *, size_t);
@@ -104,7 +104,11 @@ static inline int mock_read_range(
 	if (!o || off > o->n || n > o->n - off)
 		return -ERANGE;
 	memcpy(buf, (uint8_t *)o->p + off, n);
-	return fault ? fault(m, call, off, buf, n) : 0;
+	int e = fault ? fault(m, call, off, buf, n) : 0;
+
+	for (unsigned part = 1; watch && part <= (e ? 3u : 4u); part++)
+		watch->arrived(watch, n * part / 4);
+	return e;
 }
 
 static inline void mock_close(struct repo *r)
