@@ -335,6 +335,7 @@ static void print_account_json(const struct account *a)
 	put_traffic(&b, "demand", t->demand_requests, t->demand_bytes);
 	put_traffic(&b, "fill", t->fill_requests, t->fill_bytes);
 	json_close(&b, '}');
+	json_put_u64(&b, "hedged_requests", t->hedged_requests);
 	json_put_u64(&b, "boot_frames_received", t->boot_frames);
 	json_put_u64(&b, "boot_frames_present", t->boot_frames_here);
 	json_put_u64(&b, "boot_bytes_decoded", a->boot_blocks << BLOCK_SHIFT);

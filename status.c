@@ -217,6 +217,7 @@ COUNTER(resolve_bytes)
 COUNTER(boot_bytes)
 COUNTER(demand_requests)
 COUNTER(demand_bytes)
+COUNTER(hedged_requests)
 COUNTER(fill_requests)
 COUNTER(fill_bytes)
 COUNTER(reads)
@@ -263,6 +264,8 @@ static const struct metric metrics[] = {
 	{ "fcpull_boot_bytes_total", "counter", "bytes of the boot stream", get_boot_bytes },
 	{ "fcpull_demand_requests_total", "counter", "requests for readers", get_demand_requests },
 	{ "fcpull_demand_bytes_total", "counter", "bytes asked for by them", get_demand_bytes },
+	{ "fcpull_hedged_requests_total", "counter",
+		"of them: made a second time, as the first was late", get_hedged_requests },
 	{ "fcpull_fill_requests_total", "counter", "requests of the background fill",
 		get_fill_requests },
 	{ "fcpull_fill_bytes_total", "counter", "bytes asked for by it", get_fill_bytes },

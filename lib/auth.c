@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <strings.h>
 
-#define NS 1000000000ull
 #define TOKEN_LIFE_MAX (30u * 86400)
 
 struct token {
@@ -389,8 +388,8 @@ static void token_set(struct token *t, char *value, uint64_t seconds)
 
 	secret_free(t->value);
 	t->value = value;
-	t->renew_at = seconds ? now + seconds * NS / 10 * 8 : UINT64_MAX;
-	t->expires_at = seconds ? now + seconds * NS : UINT64_MAX;
+	t->renew_at = seconds ? now + seconds * NS_PER_SEC / 10 * 8 : UINT64_MAX;
+	t->expires_at = seconds ? now + seconds * NS_PER_SEC : UINT64_MAX;
 }
 
 // With the lock held, and let go of for the time of the fetch. t->realm stays: only the fetcher

@@ -150,6 +150,8 @@ int remove_tree_at(int dirfd, const char *path) must_check;
 // -errno logged with the remedy.
 int scratch_file(void) must_check;
 
+#define NS_PER_SEC 1000000000ull
+
 uint64_t now_ns(void); // CLOCK_MONOTONIC
 // "1.4 GB"-style (powers of 1000), into out; returns out.
 const char *human_size(uint64_t bytes, char out[static 16]);

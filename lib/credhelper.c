@@ -18,7 +18,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define NS 1000000000ull
 #define TOKEN_USER "<token>" // a helper's Secret is then an identity token
 
 unsigned credhelper_seconds = 60;
@@ -162,7 +161,7 @@ static int drain(struct helper *h)
 
 static int converse(struct helper *h)
 {
-	uint64_t end = now_ns() + credhelper_seconds * NS;
+	uint64_t end = now_ns() + credhelper_seconds * NS_PER_SEC;
 	int r = 0;
 
 	// sized beforehand: growing would leave copies of the secret behind

@@ -120,7 +120,8 @@ void lazy_land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, cons
 	bool awaited, wanted;
 
 	pthread_mutex_lock(&lz->lock);
-	if (fly_on(lz, chunk, error)) {
+	// (it may have landed by another request)
+	if (lz->state[chunk] != ST_FLIGHT || fly_on(lz, chunk, error)) {
 		pthread_mutex_unlock(&lz->lock);
 		return;
 	}

@@ -34,6 +34,23 @@ struct queue {
 	size_t head, n, cap;
 };
 
+// A request for readers that is under way, by one worker, or by a second one too.
+struct flight {
+	struct flight *next;
+	uint32_t first, n; // chunks
+	uint64_t since;	   // ns
+	unsigned parties;
+	bool arrived; // something of it
+	bool doubled;
+};
+#define HEDGE_SAMPLES 64
+struct hedges {
+	struct flight *flights;
+	uint32_t sample[HEDGE_SAMPLES]; // us until the first byte, the last ones
+	uint64_t samples, begun, doubled;
+	uint64_t delay; // ns after which a request is late; 0: not known
+};
+
 struct lazy_boot;
 struct background;
 
@@ -51,6 +68,7 @@ struct lazy {
 	pthread_cond_t work, near; // for the workers; for the one that serves `local` alone
 	pthread_cond_t expiry;
 	struct queue local, demand, fill;
+	struct hedges hedges;
 	unsigned filling;     // workers that fetch for the fill
 	size_t waiting;	      // waiters, of chunks and of the boot stream
 	uint64_t late, later; // when readers had last waited in vain: all their time; or in a hurry
@@ -110,6 +128,19 @@ void lazy_pause(unsigned ms);
 // Threads of workers; arg: the engine. The second one only takes what the store should have.
 void *lazy_work_any(void *lz);
 void *lazy_work_local(void *lz);
+
+// ---- lazyhedge.c ----
+
+// A request for readers begins, and goes into the list. NULL: it is not watched (without a registry).
+struct flight *flight_begin(struct lazy *lz, uint32_t first, uint32_t n);
+// Its first bytes are here.
+void flight_arrived(struct lazy *lz, struct flight *f);
+// One party is done with it, well or not; NULL is allowed. Returns whether no other is at it; then f is
+// freed.
+bool flight_end(struct lazy *lz, struct flight *f);
+// One that is to be made a second time, which the caller has joined now; or NULL, and how long until there
+// may be one. Called with the lock held.
+struct flight *flight_late(struct lazy *lz, uint64_t *ret_wait_ns);
 
 // ---- lazyboot.c ----
 

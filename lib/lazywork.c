@@ -145,9 +145,11 @@ static void count_request(struct lazy *lz, bool fill, uint32_t chunk, size_t byt
 struct arrival {
 	struct range_watch watch;
 	struct worker *w;
-	uint64_t off;	    // of the request, in the blob
-	uint32_t next, end; // chunks that have not been handed out
-	bool wrong;	    // the next one does not match
+	struct flight *flight; // or NULL
+	uint64_t off;	       // of the request, in the blob
+	uint32_t next, end;    // chunks that have not been handed out
+	bool begun;	       // something has come
+	bool wrong;	       // the next one does not match
 };
 
 // Proves, keeps and hands out what has come whole, while the rest is under way.
@@ -157,10 +159,15 @@ static void on_arrival(const struct range_watch *watch, size_t n)
 	struct lazy *lz = a->w->lz;
 	struct chunk_view c;
 
+	if (a->flight && !a->begun)
+		flight_arrived(lz, a->flight);
+	a->begun = true;
 	for (; a->next < a->end && !a->wrong; a->next++) {
 		index_chunk(lz->conf.ix, a->next, &c);
 		if (c.off + c.clen - a->off > n)
 			return;
+		if (lz->state[a->next] != ST_FLIGHT)
+			continue; // the other request was faster
 		if (decode(&c, a->w->packed + (c.off - a->off), a->w->plain)) {
 			a->wrong = true;
 			return;
@@ -171,12 +178,16 @@ static void on_arrival(const struct range_watch *watch, size_t n)
 }
 
 // Fetches chunks [first, first + n) with one request and hands them out. A chunk that does not
-// match is asked for once more alone: a cache on the way may have spoilt it.
-static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill)
+// match is asked for once more alone: a cache on the way may have spoilt it. flight: NULL, or that which this
+// is a party of; while the other one is under way, errors are left to it.
+static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill, struct flight *flight)
 {
 	struct lazy *lz = w->lz;
 	struct chunk_view a, c;
-	struct arrival way = { .watch = { on_arrival }, .w = w, .next = first, .end = first + n };
+	struct arrival way = {
+		.watch = { on_arrival }, .w = w, .flight = flight, .next = first, .end = first + n
+	};
+	bool last;
 	const struct desc *blob;
 	size_t len;
 	int r = 0;
@@ -196,13 +207,18 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill)
 		r = -ENOMEM;
 	else
 		r = repo_watch_range(lz->conf.repo, blob, a.off, w->packed, len, &way.watch);
-	if (lz->conf.deadline_ns && lazy_transient(r))
+	last = flight_end(lz, flight);
+	if (lz->conf.deadline_ns && lazy_transient(r) && last)
 		lazy_pause(AGAIN_MS);
 	for (uint32_t i = way.next; i < way.end; i++) {
 		int e = r;
 
+		if (lz->state[i] != ST_FLIGHT || (e && !last))
+			continue;
 		index_chunk(lz->conf.ix, i, &c);
 		if (!e && decode(&c, w->packed + (c.off - a.off), w->plain)) {
+			if (!last)
+				continue;
 			// (the tail of the buffer is still needed: the second try reads into this
 			// chunk's own place)
 			e = repo_read_range(
@@ -263,11 +279,11 @@ static void fetch_once(struct worker *w, uint32_t first, uint32_t n, bool fill)
 			continue;
 		lazy_land(lz, i, &c, w->plain, 0, 0);
 		if (run < i)
-			fetch(w, run, i - run, fill);
+			fetch(w, run, i - run, fill, NULL);
 		run = i + 1;
 	}
 	if (run < end)
-		fetch(w, run, end - run, fill);
+		fetch(w, run, end - run, fill, fill ? NULL : flight_begin(lz, run, end - run));
 	release(lz, &a, &z);
 }
 
@@ -385,6 +401,49 @@ static void fail_job(struct lazy *lz, const struct job *j, int error)
 	}
 }
 
+// A request that another worker waits for, once more. Called with the lock held.
+static void double_flight(struct worker *w, struct flight *f)
+{
+	struct lazy *lz = w->lz;
+	struct job j = { .first = f->first, .n = f->n };
+
+	pthread_mutex_unlock(&lz->lock);
+	if (!w->plain)
+		w->plain = malloc(lz->plain_max);
+	if (w->plain)
+		fetch(w, j.first, j.n, false, f);
+	else if (flight_end(lz, f))
+		fail_job(lz, &j, -ENOMEM);
+	pthread_mutex_lock(&lz->lock);
+}
+
+// For work; or, where nothing is to be done, until a request of another worker is late. Called with the
+// lock held.
+static void wait_for_work(struct worker *w)
+{
+	struct lazy *lz = w->lz;
+	struct timespec t;
+	struct flight *f;
+	uint64_t ns;
+
+	if (w->local_only) {
+		pthread_cond_wait(&lz->near, &lz->lock);
+		return;
+	}
+	f = flight_late(lz, &ns);
+	if (f) {
+		double_flight(w, f);
+	} else if (ns == UINT64_MAX) {
+		pthread_cond_wait(&lz->work, &lz->lock);
+	} else {
+		clock_gettime(CLOCK_REALTIME, &t);
+		ns += (uint64_t)t.tv_nsec;
+		t.tv_sec += (time_t)(ns / NS_PER_SEC);
+		t.tv_nsec = (long)(ns % NS_PER_SEC);
+		pthread_cond_timedwait(&lz->work, &lz->lock, &t);
+	}
+}
+
 static void *work(struct lazy *lz, bool local_only)
 {
 	struct worker w = { .lz = lz, .local_only = local_only };
@@ -393,7 +452,7 @@ static void *work(struct lazy *lz, bool local_only)
 	pthread_mutex_lock(&lz->lock);
 	while (!lz->stop) {
 		if (!take(lz, w.local_only, &j)) {
-			pthread_cond_wait(w.local_only ? &lz->near : &lz->work, &lz->lock);
+			wait_for_work(&w);
 			continue;
 		}
 		pthread_mutex_unlock(&lz->lock);

@@ -14,7 +14,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define NS 1000000000ull
 #define RECENT 32 // ranges whose place is remembered
 
 struct place {
@@ -49,7 +48,7 @@ static bool serves(const struct place *p, bool by_tag)
 
 static void let_rest(const struct mirrored *m, struct place *p)
 {
-	p->rest_until = now_ns() + MIRROR_REST_SECONDS * NS;
+	p->rest_until = now_ns() + MIRROR_REST_SECONDS * NS_PER_SEC;
 	info("%s: %s failed, the next place is asked", m->repo.name, p->repo->name);
 }
 

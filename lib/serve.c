@@ -37,7 +37,6 @@
 #define WAIT_MS 3000   // for the processes to end after the unmount
 #define START_MS 60000 // for another starter
 #define PAIRS_MAX 100  // of one image that cannot be shared
-#define NS_PER_SEC 1000000000ull
 
 // ---- options ----
 

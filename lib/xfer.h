@@ -10,8 +10,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define NS_PER_SEC 1000000000ull
-
 // A connection slot. One thread at a time.
 struct conn {
 	struct conn *next;

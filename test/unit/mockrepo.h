@@ -28,6 +28,7 @@ struct mock {
 	uint64_t bytes; // asked for
 	size_t most;	// by one call
 	bool shut;	// calls wait until it is false
+	unsigned hold;	// the call of this number (from 1) does, until it is another
 	// may change the bytes or refuse; called without the lock
 	int (*fault)(struct mock *m, unsigned call, uint64_t off, uint8_t *buf, size_t n);
 };
@@ -95,7 +96,7 @@ static inline int mock_read_range(struct repo *r, const struct desc *d, uint64_t
 	m->most = MAX(m->most, n);
 	m->inside++;
 	pthread_cond_broadcast(&m->turn);
-	while (m->shut)
+	while (m->shut || m->hold == call + 1)
 		pthread_cond_wait(&m->turn, &m->lock);
 	m->inside--;
 	o = mock_find(m, &d->digest);
@@ -158,6 +159,15 @@ static inline void mock_shut(struct mock *m, bool shut)
 {
 	pthread_mutex_lock(&m->lock);
 	m->shut = shut;
+	pthread_cond_broadcast(&m->turn);
+	pthread_mutex_unlock(&m->lock);
+}
+
+// Which call is to wait; 0: none.
+static inline void mock_hold(struct mock *m, unsigned call)
+{
+	pthread_mutex_lock(&m->lock);
+	m->hold = call;
 	pthread_cond_broadcast(&m->turn);
 	pthread_mutex_unlock(&m->lock);
 }
