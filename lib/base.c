@@ -206,10 +206,10 @@ static int open_parent(int dirfd, const char *path, const char **ret_base)
 {
 	const char *slash = strrchr(path, '/');
 	cleanup_free char *dir = slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup(".");
-	int fd = openat(dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
 	// the analyzer does not know the cleanup attribute
 	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc)
+	int fd = openat(dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
 	*ret_base = slash ? slash + 1 : path;
 	return fd < 0 ? -errno : fd;
 }

@@ -75,9 +75,9 @@ static inline int steal_fd(int *fd)
 // -errno after a call that has failed: an error in any case, which -errno alone does not say.
 static inline int last_errno(void)
 {
-	int e = errno;
+	int r = -errno;
 
-	return e > 0 ? -e : -EIO;
+	return r < 0 ? r : -EIO;
 }
 
 // ---- allocation that ends the process when memory is gone: for the verbs and

@@ -201,11 +201,10 @@ static char **complete_env(const struct boxexec *x)
 	};
 	size_t n = 0;
 
-	while (b->env && b->env[n])
+	while (b->env[n])
 		n++;
 	char **all = xcalloc(n + ARRAY_LEN(more) + 1, sizeof *all);
-	if (n)
-		memcpy(all, b->env, n * sizeof *all);
+	memcpy(all, b->env, n * sizeof *all);
 	for (size_t i = 0; i < ARRAY_LEN(more); i++)
 		if (more[i][1] && !env_get(b->env, more[i][0]))
 			all[n++] = xasprintf("%s=%s", more[i][0], more[i][1]);

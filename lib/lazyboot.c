@@ -427,6 +427,7 @@ static void *take_frames(void *arg)
 	bool came;
 
 	while (!b->lz->stop) {
+		// cppcheck-suppress uninitdata ; it is filled there
 		uint32_t frame = next_frame(b, plain ? packed : NULL, &came);
 
 		if (frame == b->frames)

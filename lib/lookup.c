@@ -52,7 +52,8 @@ int lookup_set(const char *text)
 	conf.suffix = conf.referrers = false;
 	if (!strcmp(text, "none"))
 		return 0;
-	copy = at = xstrdup(text);
+	copy = xstrdup(text);
+	at = copy;
 	while (!r && (word = strsep(&at, ",")))
 		r = set_word(word);
 	return r;

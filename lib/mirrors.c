@@ -262,7 +262,7 @@ static int add_host(struct mirrors *m, const struct toml *t, const char *url, co
 	if (toml_bool(t, "skip_verify", false))
 		warn("%s: skip_verify is not obeyed: %s must have a certificate that can be verified (ca)",
 			what, log_quote(url));
-	if (strcmp(e.host, ref->host) != 0)
+	if (!e.host || strcmp(e.host, ref->host) != 0)
 		e.ns = xstrdup(ref->host);
 	return add(m, &e, what);
 }

@@ -165,7 +165,7 @@ static int json_entries(
 static int make_tag_index(struct buf *b, yyjson_doc *doc, const struct desc *ours, uint64_t serial)
 {
 	yyjson_val *root = doc ? json_root(doc) : NULL;
-	yyjson_obj_iter it;
+	yyjson_obj_iter it = { 0 };
 	yyjson_val *k;
 	int r;
 
@@ -173,7 +173,8 @@ static int make_tag_index(struct buf *b, yyjson_doc *doc, const struct desc *our
 	json_put_u64(b, "schemaVersion", 2);
 	json_put_str(b, "mediaType", MT_OCI_INDEX);
 	r = json_entries(b, json_arr(root, "manifests"), ours, serial);
-	yyjson_obj_iter_init(root, &it);
+	if (root)
+		yyjson_obj_iter_init(root, &it);
 	while (!r && (k = yyjson_obj_iter_next(&it))) {
 		const char *key = yyjson_get_str(k);
 

@@ -321,7 +321,7 @@ static int map_open(int fd, struct space_file *f)
 	}
 	f->map = mmap(NULL, f->map_len, PROT_READ | PROT_WRITE, flags,
 		flags & MAP_ANONYMOUS ? -1 : fd, 0);
-	return f->map == MAP_FAILED ? -errno : 0;
+	return f->map == MAP_FAILED ? last_errno() : 0;
 }
 
 static int blocks_open(int dir, uint32_t blocks, bool *ret_fresh)

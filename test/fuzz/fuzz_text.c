@@ -45,16 +45,19 @@ static void try_numbers(const char *s)
 		abort();
 }
 
+// What came out is what comes out again. (The last character may have bits that count for nothing.)
 static void try_base64(const char *s, size_t n)
 {
-	cleanup_free char *out = xmalloc(n / 4 * 3 + 3), *back = NULL;
+	cleanup_free char *out = xmalloc(n / 4 * 3 + 3), *text = NULL, *again = NULL;
 	ssize_t len = base64_decode(s, n, out);
 
 	if (len < 0)
 		return;
-	back = xmalloc(base64_len((size_t)len) + 1);
-	base64_encode(out, (size_t)len, back);
-	if (strncmp(back, s, n) != 0) // but for padding, which may be missing
+	size_t text_len = base64_len((size_t)len);
+	text = xmalloc(text_len + 1);
+	again = xmalloc(text_len / 4 * 3 + 3);
+	base64_encode(out, (size_t)len, text);
+	if (base64_decode(text, text_len, again) != len || memcmp(again, out, (size_t)len) != 0)
 		abort();
 }
 
