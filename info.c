@@ -326,7 +326,7 @@ static int info_main(int argc, char **argv)
 const struct applet applet_info = {
 	"info",
 	"[IMAGE]...",
-	"say what would be used here: drivers, store, files, mirrors, and why",
+	"say what would be used here, and why: drivers, store, mirrors",
 	info_opts,
 	"For each IMAGE (a repository is enough) also the places where it is asked for,\n"
 	"in order, and where credentials come from; a credential helper is asked for\n"
