@@ -19,6 +19,8 @@ extern const struct applet applet_run;					 // run.c
 extern const struct applet applet_explain;				 // explain.c
 extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
 
+extern const struct applet applet_info; // info.c
+
 extern const struct applet applet_completion, applet_man; // docs.c
 
 extern const struct applet *const applets[];

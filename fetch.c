@@ -6,10 +6,12 @@
 #include "progress.h"
 #include "seal.h"
 
-static bool pull_pin;
+static bool pull_pin, pull_lazy;
 
 static const struct opt pull_opts[] = {
 	{ 0, "pin", NULL, "gc never trims it, until it is unpinned", opt_flag, &pull_pin, false },
+	{ 0, "lazy", NULL, "only what a start needs: index and boot stream", opt_flag, &pull_lazy,
+		false },
 	{ 0, "original", NULL, "pull the original, even if it is accelerated", opt_flag,
 		&image_opts.host.original, false },
 	IMAGE_OPT_ROWS,
@@ -34,10 +36,41 @@ static uint64_t packed_size(const struct index *ix)
 	return n;
 }
 
+// Everything: 0 or -errno logged.
+static int fetch_whole(struct host_image *h)
+{
+	struct progress *p = progress_start(h->form, packed_size(h->ix));
+	int r = lazy_fetch_all(h->lz, add, p);
+
+	progress_end(p, r ? "failed" : "complete");
+	if (!r)
+		seal_image(h->store, h->ix); // the next mount needs no process
+	return r;
+}
+
+// The boot stream into the store, where the next start finds it. (The index is there already.)
+static int fetch_start(struct host_image *h)
+{
+	struct lazy_hooks hooks = {
+		.boot_fd = steal_fd(&h->boot_fd), .boot_first = h->boot_first, .fill = LAZY_FILL_OFF
+	};
+	uint32_t lost = 0;
+	int r;
+
+	hooks.boot_fd = MAX(hooks.boot_fd, 0);
+	r = lazy_begin(h->lz, &hooks);
+	if (r)
+		return r;
+	while (!lazy_boot_over(h->lz, &lost))
+		usleep(20000);
+	return lost ? warn_errno(-EIO, "%s: %u of %u frames of the boot stream have not come",
+			      h->name, lost, index_frames(h->ix))
+		    : 0;
+}
+
 static int pull(int argc, char **argv)
 {
 	struct host_image *h;
-	struct progress *p;
 	char s[DIGEST_STR_LEN];
 	int r;
 
@@ -47,6 +80,7 @@ static int pull(int argc, char **argv)
 	}
 	if (image_opts_finish())
 		return EXIT_USAGE;
+	image_opts.host.boot = pull_lazy;
 	r = host_open(argv[0], &image_opts.host, &h);
 	if (r)
 		return EXIT_FAILURE;
@@ -55,14 +89,10 @@ static int pull(int argc, char **argv)
 		host_close(h);
 		return EXIT_FAILURE;
 	}
-	p = progress_start(h->form, packed_size(h->ix));
-	r = lazy_fetch_all(h->lz, add, p);
-	progress_end(p, r ? "failed" : "complete");
+	r = pull_lazy && h->img->accel ? fetch_start(h) : fetch_whole(h);
 	if (r)
 		warn("%s was not pulled completely; what has arrived is kept, the same command goes on",
 			h->name);
-	else
-		seal_image(h->store, h->ix); // the next mount needs no process
 	if (!r)
 		printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
 	if (!r && pull_pin)
@@ -79,6 +109,8 @@ const struct applet applet_pull = {
 	pull_opts,
 	"The accelerated form if there is one, else the original; verified either way.\n"
 	"What has arrived stays when it is interrupted; the same command goes on.\n"
+	"With --lazy the next start needs no network as far as its trace goes; what else\n"
+	"it reads arrives then. An original is pulled whole all the same.\n"
 	"The last line of output is NAME@DIGEST.\n",
 	pull,
 	false,

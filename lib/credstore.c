@@ -120,17 +120,41 @@ static int from_command_line(const struct net_opts *net, struct creds *ret)
 	return 0;
 }
 
+enum { PLACES = 4 };
+
+static void list_places(char *ret[static PLACES])
+{
+	ret[0] = runtime_place();
+	ret[1] = place(
+		env("XDG_CONFIG_HOME"), "containers/auth.json", ".config/containers/auth.json");
+	ret[2] = place(env("DOCKER_CONFIG"), "config.json", ".docker/config.json");
+	ret[3] = place(NULL, NULL, ".dockercfg");
+}
+
+void creds_each_file(const struct net_opts *net, void (*fn)(void *arg, const char *path), void *arg)
+{
+	const char *file = net->authfile ? net->authfile : env("REGISTRY_AUTH_FILE");
+	char *places[PLACES];
+
+	if (file) {
+		fn(arg, file);
+		return;
+	}
+	list_places(places);
+	for (size_t i = 0; i < PLACES; i++) {
+		if (places[i])
+			fn(arg, places[i]);
+		free(places[i]);
+	}
+}
+
 int creds_find(const char *host, const char *repo, const struct net_opts *net, struct creds *ret)
 {
 	const char *file = net->authfile ? net->authfile : env("REGISTRY_AUTH_FILE");
-	char *places[] = {
-		runtime_place(),
-		place(env("XDG_CONFIG_HOME"), "containers/auth.json",
-			".config/containers/auth.json"),
-		place(env("DOCKER_CONFIG"), "config.json", ".docker/config.json"),
-		place(NULL, NULL, ".dockercfg"),
-	};
+	char *places[PLACES];
 	int r = 0;
+
+	list_places(places);
 
 	*ret = (struct creds){ 0 };
 	if (net->creds)
@@ -139,7 +163,7 @@ int creds_find(const char *host, const char *repo, const struct net_opts *net, s
 		r = look_in_text(file, strlen(file), false, "in memory", host, repo, ret);
 	else if (file)
 		r = look_in(file, net->authfile != NULL, host, repo, ret);
-	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+	for (size_t i = 0; i < PLACES; i++) {
 		if (!net->creds && !file && r == 0 && places[i])
 			r = look_in(places[i], false, host, repo, ret);
 		free(places[i]);

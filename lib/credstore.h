@@ -14,6 +14,10 @@
 int creds_find(const char *host, const char *repo, const struct net_opts *net,
 	struct creds *ret) must_check;
 
+// Calls fn for the files that are looked into, in order, whether they are there or not.
+void creds_each_file(
+	const struct net_opts *net, void (*fn)(void *arg, const char *path), void *arg);
+
 // The file that `login` writes: --authfile, $REGISTRY_AUTH_FILE, else the first of the places
 // above. Caller frees.
 char *creds_login_file(const struct net_opts *net) must_check;

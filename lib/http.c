@@ -304,7 +304,7 @@ static bool is_busy(unsigned status)
 	return status == 408 || status == 429 || status == 500 || (status >= 502 && status <= 504);
 }
 
-static int retry_after_of(const struct http_xfer *x)
+int http_retry_after(const struct http_xfer *x)
 {
 	const char *v = http_header(x, "retry-after", 0);
 
@@ -349,7 +349,7 @@ int http_open(struct http *h, const struct http_req *q, struct http_xfer **ret)
 		if (!x)
 			return r < 0 ? r : -ENOMEM;
 		bool again = !q->once && (r < 0 ? xfer_is_transient(x) : is_busy(http_status(x)));
-		int after = again && r == 0 ? retry_after_of(x) : -1;
+		int after = again && r == 0 ? http_retry_after(x) : -1;
 
 		if (again && http_try_again(h, b, after)) {
 			if (r == 0)

@@ -45,9 +45,12 @@ struct http_req {
 	const char *content_type;
 	const void *body; // body_len bytes
 	uint64_t body_len;
-	bool body_is_fd; // the body is body_len bytes of fd from offset 0
+	bool body_is_fd; // the body is body_len bytes of fd from fd_off on
 	int fd;
-	bool range; // Range: bytes=first-last
+	uint64_t fd_off;
+	const char
+		*content_range; // of the body, as the distribution-spec has it ("0-1023"), or NULL
+	bool range;		// Range: bytes=first-last
 	uint64_t first, last;
 	bool once;		      // not idempotent: no second attempt here
 	bool no_follow;		      // a redirect is the answer
@@ -90,6 +93,8 @@ bool http_is_own(const struct http_xfer *x);
 int http_fetch(struct http *h, const struct http_req *q, size_t max, struct buf *body,
 	struct http_xfer **ret) must_check;
 
+// Seconds that the response asks us to wait, or -1.
+int http_retry_after(const struct http_xfer *x);
 // One more failed attempt: waits, and says whether to try again. retry_after: seconds, or -1.
 bool http_try_again(struct http *h, struct http_backoff *b, int retry_after);
 

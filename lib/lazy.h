@@ -81,6 +81,9 @@ struct lazy_hooks {
 // The boot stream and the background fill begin. Once, after lazy_open. -errno logged.
 int lazy_begin(struct lazy *lz, const struct lazy_hooks *hooks) must_check;
 
+// Whether the boot stream is over, or there is none; then *ret_lost = the frames of it that have not come.
+bool lazy_boot_over(struct lazy *lz, uint32_t *ret_lost) must_check;
+
 // Its functions are not called any more, from when this returns. The rest goes on.
 void lazy_unhook(struct lazy *lz);
 

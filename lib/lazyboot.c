@@ -547,3 +547,15 @@ bool boot_over(struct lazy *lz, uint64_t *ret_when)
 	pthread_mutex_unlock(&lz->lock);
 	return over;
 }
+
+bool lazy_boot_over(struct lazy *lz, uint32_t *ret_lost)
+{
+	uint64_t when;
+	bool over = boot_over(lz, &when);
+	const struct lazy_boot *b = lz->boot;
+
+	*ret_lost = 0;
+	for (uint32_t i = 0; over && b && i < b->frames; i++)
+		*ret_lost += b->state[i] != FRAME_HERE;
+	return over;
+}

@@ -59,6 +59,13 @@ int lookup_set(const char *text)
 	return r;
 }
 
+char *lookup_text(void)
+{
+	if (!conf.suffix)
+		return xstrdup(conf.referrers ? "referrers" : "none");
+	return xasprintf("suffix=%s%s", conf.text, conf.referrers ? ",referrers" : "");
+}
+
 // ---- the places ----
 
 // What `convert --suffix` writes: an index under a tag of its own that lists the original and ours.

@@ -15,6 +15,9 @@
 // $FCPULL_FIND, else "suffix,referrers". -EINVAL logged.
 int lookup_set(const char *text) must_check;
 
+// What is set, in the same words. Caller frees.
+char *lookup_text(void) must_check;
+
 // The accelerated form of an original that ref names: the place where it is known, for messages (valid
 // until the next call), and its descriptor; NULL: none. What it is must be proved by the caller.
 // Errors are no errors here.

@@ -392,6 +392,47 @@ static int from_hosts_toml(const struct ref *ref, struct mirrors *ret)
 	return 0;
 }
 
+static int is_visible(const struct dirent *d)
+{
+	return *d->d_name != '.';
+}
+
+// fn for DIR/NAME/sub of the names that are chosen, or DIR/NAME.
+static void each_in_dir(const char *dir, int (*choose)(const struct dirent *), const char *sub,
+	void (*fn)(void *arg, const char *path), void *arg)
+{
+	struct dirent **list = NULL;
+	int n = scandir(dir, &list, choose, alphasort);
+
+	for (int i = 0; i < n; i++) {
+		cleanup_free char *path = xasprintf("%s/%s%s", dir, list[i]->d_name, sub);
+
+		fn(arg, path);
+		free(list[i]);
+	}
+	free(list);
+}
+
+void mirrors_each_file(void (*fn)(void *arg, const char *path), void *arg)
+{
+	const char *named = env("CONTAINERS_REGISTRIES_CONF"), *home = env("HOME"),
+		   *certs = env("FCPULL_CERTS_D");
+	cleanup_free char *user =
+		home ? xasprintf("%s/.config/containers/registries.conf", home) : NULL;
+	cleanup_free char *user_dir = user ? xasprintf("%s.d", user) : NULL;
+	bool own = user && !access(user, F_OK);
+
+	if (named) {
+		fn(arg, named);
+	} else {
+		fn(arg, own ? user : "/etc/containers/registries.conf");
+		each_in_dir("/etc/containers/registries.conf.d", is_conf, "", fn, arg);
+		if (user_dir)
+			each_in_dir(user_dir, is_conf, "", fn, arg);
+	}
+	each_in_dir(certs ? certs : "/etc/containerd/certs.d", is_visible, "/hosts.toml", fn, arg);
+}
+
 void mirrors_net(const struct endpoint *e, bool own, struct net_opts *net)
 {
 	if (!own)

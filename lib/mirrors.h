@@ -34,6 +34,9 @@ void mirrors_fini(struct mirrors *m);
 // -EACCES logged: blocked; -EBADMSG logged: a file that cannot be read.
 int mirrors_find(const struct ref *ref, bool write, struct mirrors *ret) must_check;
 
+// Calls fn for the files that are looked into, whether they are there or not.
+void mirrors_each_file(void (*fn)(void *arg, const char *path), void *arg);
+
 // What the endpoint adds to, or takes from, the command line's; `own`: it is the registry that was named.
 // Strings are e's.
 void mirrors_net(const struct endpoint *e, bool own, struct net_opts *net);

@@ -118,12 +118,13 @@ static int convert_image(struct work *w, struct member *mem, struct image *img)
 		r = accel_boot(j, m->trace);
 	if (!r)
 		r = m->conf->referrer ? accel_deliver(j, &d) : accel_put(j, &mem->form);
-	if (!r) {
-		mem->manifest = xmalloc(mem->form.len + 1);
+	if (!r && mem->form.manifest) { // (a referrer has none)
+		mem->manifest = xmalloc(mem->form.len);
 		memcpy(mem->manifest, mem->form.manifest, mem->form.len);
 		mem->form.manifest = mem->manifest;
-		m->report(img, accel_stats(j));
 	}
+	if (!r)
+		m->report(img, accel_stats(j));
 	accel_free(j);
 	return r;
 }

@@ -1,8 +1,9 @@
 // push.c - writing to a registry (distribution-spec 1.1, "Push"): blobs, then manifests
 //
-// An upload is a session: POST opens it, PUT with the whole body closes it. A PUT that fails
-// leaves nothing to build upon, so another attempt is another session; the old one is deleted if
-// the registry cares to.
+// An upload is a session: POST opens it, PUT closes it. A blob that is not larger than a piece goes with
+// the PUT; a larger one goes before it, by a PATCH for each piece. When one of these fails, the registry is
+// asked how much it has, and the upload goes on from there. Where it cannot say, and after a PUT with
+// a body, another attempt is another session; the old one is deleted if the registry cares to.
 // SPDX-License-Identifier: Apache-2.0
 #include "log.h"
 #include "registry.h"
@@ -37,6 +38,11 @@ int registry_has_blob(struct repo *repo, const struct desc *d)
 
 // ---- one upload ----
 
+#define PIECE_MIN \
+	(1u << 20) // a registry (or a proxy before it) that takes no more than this is given up
+
+uint64_t registry_piece = 64u << 20;
+
 // What a session needs beyond the blob.
 struct upload {
 	struct registry *r;
@@ -45,7 +51,11 @@ struct upload {
 	const char *mount_from; // or NULL
 	char *scope;
 	char *location; // of the session
+	uint64_t piece; // bytes of a PATCH; 0 = all goes with the PUT
 	struct http_backoff backoff;
+	// of the last request
+	unsigned status; // 0: there was no response
+	int retry_after; // seconds, or -1
 };
 
 // The Location of a 202 or 201, absolute. NULL after -EPROTO was logged. Caller frees.
@@ -58,6 +68,17 @@ static char *location_of(const struct http_xfer *x)
 		warn("%s: the registry opens an upload without a usable Location",
 			url_show(http_url(x)));
 	return url;
+}
+
+// How the blob goes, by the answer that opens the session.
+static void choose_piece(struct upload *u, const struct http_xfer *x)
+{
+	const char *min = http_header(x, "oci-chunk-min-length", 0);
+	uint64_t n = min && *min >= '0' && *min <= '9' ? strtoull(min, NULL, 10) : 0;
+
+	u->piece = MAX(u->r->piece ? u->r->piece : registry_piece, n);
+	if (u->r->no_pieces || u->desc->size <= u->piece)
+		u->piece = 0;
 }
 
 // POST: 1 mounted, 0 a session is open (u->location), -errno.
@@ -85,6 +106,7 @@ static int upload_begin(struct upload *u)
 	if (http_status(x) != 202)
 		return registry_fail(&q, x, &body);
 	u->location = location_of(x);
+	choose_piece(u, x);
 	return u->location ? 0 : -EPROTO;
 }
 
@@ -99,8 +121,29 @@ static void upload_cancel(struct upload *u)
 		debug("an upload could not be cancelled");
 }
 
-// PUT. 0 or -errno logged; *ret_status is 0 when there was no response.
-static int upload_send(struct upload *u, unsigned *ret_status)
+// Sends a request of the session. 0: u->status is one of two that are good; -errno logged.
+static int session_send(struct upload *u, struct http_req *q, unsigned good, unsigned also_good,
+	struct http_xfer **ret)
+{
+	cleanup_xfer struct http_xfer *x = NULL;
+	struct buf cleanup_buf body = { 0 };
+
+	u->status = 0;
+	u->retry_after = -1;
+	int e = registry_send(u->r, q, u->scope, ERROR_BODY_MAX, &body, &x);
+
+	if (e < 0)
+		return e;
+	u->status = http_status(x);
+	u->retry_after = http_retry_after(x);
+	if (u->status != good && u->status != also_good)
+		return registry_fail(q, x, &body);
+	*ret = steal(&x);
+	return 0;
+}
+
+// PUT: with the whole blob, or, when it is there already, without.
+static int upload_close(struct upload *u, bool with_body)
 {
 	char str[DIGEST_STR_LEN];
 	cleanup_free char *url = xasprintf("%s%cdigest=%s", u->location,
@@ -110,47 +153,188 @@ static int upload_send(struct upload *u, unsigned *ret_status)
 		.url = url,
 		.content_type = "application/octet-stream",
 		.once = true,
-		.body_is_fd = true,
+		.body_is_fd = with_body,
 		.fd = u->fd,
-		.body_len = u->desc->size,
+		.body_len = with_body ? u->desc->size : 0,
 	};
 	cleanup_xfer struct http_xfer *x = NULL;
-	struct buf cleanup_buf body = { 0 };
+	// 204 from a few; the blob is asked for again by the manifest in any case
+	int e = session_send(u, &q, 201, 204, &x);
 
-	*ret_status = 0;
+	return e < 0 ? e : registry_check_digest(x, &u->desc->digest);
+}
+
+// ---- by pieces ----
+
+// The session goes on at another place after each answer. false: none that could be used.
+static bool next_location(struct upload *u, const struct http_xfer *x)
+{
+	char *next = http_header(x, "location", 0) ? location_of(x) : xstrdup(u->location);
+
+	if (!next)
+		return false;
+	free(u->location);
+	u->location = next;
+	return true;
+}
+
+// How many bytes an answer says are there: "Range: 0-N", by a few "bytes=0-N". 0-0 is none: registries
+// have no other word for it. false: it does not say.
+static bool there_now(const struct http_xfer *x, uint64_t *ret)
+{
+	const char *v = http_header(x, "range", 0);
+	char *end;
+
+	v = v && !strncmp(v, "bytes=", 6) ? v + 6 : v;
+	if (!v || strncmp(v, "0-", 2) || v[2] < '0' || v[2] > '9')
+		return false;
+	uint64_t last = strtoull(v + 2, &end, 10);
+
+	*ret = last ? last + 1 : 0;
+	return !*end && last < INT64_MAX;
+}
+
+// PATCH with the piece at *at; *at is where the next one begins.
+static int send_piece(struct upload *u, uint64_t *at)
+{
+	uint64_t n = MIN(u->piece, u->desc->size - *at), have;
+	char range[64];
+	struct http_req q = {
+		.method = "PATCH",
+		.url = u->location,
+		.content_type = "application/octet-stream",
+		.content_range = range,
+		.once = true,
+		.body_is_fd = true,
+		.fd = u->fd,
+		.fd_off = *at,
+		.body_len = n,
+	};
+	cleanup_xfer struct http_xfer *x = NULL;
+
+	snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)*at,
+		(unsigned long long)(*at + n - 1));
+	int e = session_send(u, &q, 202, 204, &x);
+
+	if (e < 0)
+		return e;
+	if (!next_location(u, x))
+		return -EPROTO;
+	// it may have kept less
+	*at = there_now(x, &have) && have > *at && have < *at + n ? have : *at + n;
+	return 0;
+}
+
+// GET: how much the registry has. Not to know it is no failure of ours: silent.
+static int ask_progress(struct upload *u, uint64_t *ret)
+{
+	struct http_req q = { .method = "GET", .url = u->location };
+	cleanup_xfer struct http_xfer *x = NULL;
+	struct buf cleanup_buf body = { 0 };
 	int e = registry_send(u->r, &q, u->scope, ERROR_BODY_MAX, &body, &x);
 
 	if (e < 0)
 		return e;
-	*ret_status = http_status(x);
-	// 204 from a few; the blob is asked for again by the manifest in any case
-	if (*ret_status == 201 || *ret_status == 204)
-		return registry_check_digest(x, &u->desc->digest);
-	return registry_fail(&q, x, &body);
+	if (http_status(x) / 100 != 2 || !there_now(x, ret) || *ret > u->desc->size ||
+		!next_location(u, x))
+		return -ENOENT;
+	return 0;
 }
 
-// Whether a failed PUT may go better in another session. A 404 means that the session is gone.
-static bool may_retry(int e, unsigned status)
+// 413: the registry, or a proxy before it, takes no bodies of n bytes. false: smaller ones would be too small.
+static bool take_smaller(struct upload *u, uint64_t n)
 {
-	if (status == 0)
+	if (n <= PIECE_MIN)
+		return false;
+	u->r->piece = u->piece = MAX(n / 4, (uint64_t)PIECE_MIN);
+	info("%s: bodies of %llu bytes are too large; pieces of %llu are sent", u->r->repo.name,
+		(unsigned long long)n, (unsigned long long)u->piece);
+	return true;
+}
+
+// Does the answer to a PATCH say that there is no such way to send? first: of the first piece, so that a 404
+// is no lost session.
+static bool refuses_pieces(const struct upload *u, bool first)
+{
+	return u->status == 400 || u->status == 405 || u->status == 411 || u->status == 413 ||
+		u->status == 415 || u->status == 501 || (u->status == 404 && first);
+}
+
+// Whether a failed request may go better, in this session or another. A 404 means that the session is gone.
+static bool may_retry(const struct upload *u, int e)
+{
+	if (u->status == 0)
 		return e == -ECONNRESET || e == -ETIMEDOUT || e == -ECONNREFUSED ||
 			e == -EHOSTUNREACH;
-	return status == 404 || status == 408 || status == 416 || status == 429 || status >= 500;
+	return u->status == 404 || u->status == 408 || u->status == 416 || u->status == 429 ||
+		u->status >= 500;
+}
+
+// All pieces. What has got through since the last failure pays for that: only failures in a row are
+// counted.
+static int send_pieces(struct upload *u)
+{
+	uint64_t at = 0, good = 0;
+
+	while (at < u->desc->size) {
+		int e = send_piece(u, &at);
+
+		if (e == 0)
+			continue;
+		bool smaller = u->status == 413 && take_smaller(u, u->piece);
+
+		if (at > good)
+			u->backoff.done = 0;
+		good = at;
+		if (!smaller && refuses_pieces(u, at == 0))
+			u->r->no_pieces = true;
+		if (!smaller && (u->r->no_pieces || u->status == 404 || !may_retry(u, e)))
+			return e;
+		if (!smaller && !http_try_again(u->r->http, &u->backoff, u->retry_after))
+			return e;
+		if (ask_progress(u, &at) < 0)
+			return e;
+		warn("%s: the upload goes on at byte %llu of %llu", u->r->repo.name,
+			(unsigned long long)at, (unsigned long long)u->desc->size);
+	}
+	return 0;
+}
+
+// ---- a whole blob ----
+
+static int upload_once(struct upload *u)
+{
+	int e = u->piece ? send_pieces(u) : 0;
+
+	return e < 0 ? e : upload_close(u, !u->piece);
+}
+
+// After a failure: whether it is worth another session.
+static bool another_session(struct upload *u, int e, bool none_before)
+{
+	// the way was the fault, not the moment
+	if (u->piece && u->r->no_pieces && !none_before) {
+		info("%s: blobs are sent in one request", u->r->repo.name);
+		return true;
+	}
+	if (!u->piece && u->status == 413 && !u->r->no_pieces && take_smaller(u, u->desc->size))
+		return true;
+	return may_retry(u, e) && http_try_again(u->r->http, &u->backoff, u->retry_after);
 }
 
 static int upload(struct upload *u)
 {
 	for (;;) {
-		unsigned status;
+		bool none_before = u->r->no_pieces;
 		int e = upload_begin(u);
 
 		if (e != 0)
 			return e;
-		e = upload_send(u, &status);
-		if (e < 0 && status != 404)
+		e = upload_once(u);
+		if (e < 0 && u->status != 404)
 			upload_cancel(u);
 		free(steal(&u->location));
-		if (e == 0 || !may_retry(e, status) || !http_try_again(u->r->http, &u->backoff, -1))
+		if (e == 0 || !another_session(u, e, none_before))
 			return e;
 		u->mount_from = NULL;
 		warn("%s: sending the blob once more", u->r->repo.name);

@@ -12,6 +12,8 @@
 #define WHOLE_MAX (64ull << 20)	   // bytes of blobs kept in memory when a registry knows no ranges
 #define CACHED_URLS 64		   // blobs whose redirect is remembered
 
+extern uint64_t registry_piece; // bytes of a blob that one PATCH sends, 64 MiB; tests shorten it
+
 struct cached_url {
 	struct digest digest;
 	char *url; // NULL: free
@@ -38,6 +40,8 @@ struct registry {
 	struct whole_blob *wholes;
 	uint64_t wholes_size;
 	_Atomic bool no_ranges;
+	_Atomic bool no_pieces; // it takes blobs by one PUT only
+	_Atomic uint64_t piece; // bytes that it takes at once, when it has refused more; 0: unknown
 };
 
 // "BASE/v2/PATH/" and more, formatted. NULL after -errno was logged. Caller frees.

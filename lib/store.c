@@ -23,6 +23,11 @@ static char *default_path(void)
 	return home && *home == '/' ? xasprintf("%s/.local/share/fcpull", home) : NULL;
 }
 
+char *store_path(const char *path)
+{
+	return path ? xstrdup(path) : default_path();
+}
+
 static int open_dirs(struct store *s)
 {
 	static const char *const dirs[] = { "data", "local", "use", "tmp", "mnt" };

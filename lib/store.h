@@ -26,6 +26,8 @@ struct store {
 // path: NULL = $FCPULL_ROOT, else /var/lib/fcpull for root, else $XDG_DATA_HOME/fcpull or
 // ~/.local/share/fcpull. Made (0700) if missing.
 int store_open(const char *path, struct store **ret) must_check;
+// Its path, whether it is there or not; NULL: there is no place. Caller frees.
+char *store_path(const char *path) must_check;
 // One whose directory is open already (dup'ed); name is for messages. For data, small objects and
 // counters: it has no repo.
 int store_open_fd(int fd, const char *name, struct store **ret) must_check;

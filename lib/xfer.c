@@ -104,7 +104,7 @@ static size_t on_send(char *p, size_t size, size_t count, void *arg)
 	size_t n = (size_t)MIN((uint64_t)size * count, x->q->body_len - x->sent);
 
 	if (x->q->body_is_fd && n > 0) {
-		if (pread_full(x->q->fd, p, n, x->sent) < 0) {
+		if (pread_full(x->q->fd, p, n, x->q->fd_off + x->sent) < 0) {
 			x->refusal = "what is to be sent cannot be read";
 			return CURL_READFUNC_ABORT;
 		}
@@ -221,6 +221,8 @@ static void set_headers(struct http_xfer *x)
 	add_header(x, "Expect", NULL);
 	add_header(x, "Accept", q->accept ? q->accept : "*/*");
 	add_header(x, "Content-Type", q->content_type);
+	if (q->content_range)
+		add_header(x, "Content-Range", q->content_range);
 	if (q->auth && x->own)
 		add_header(x, "Authorization", q->auth);
 	if (q->range) {

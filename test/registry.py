@@ -15,6 +15,7 @@
 #     norange   -                           a Range is answered with 200 and everything
 #     headers   set, drop                   changes headers of the right answer
 #     flip      at                          one bit of the body
+#     lose      at                          PATCH: so many bytes are kept, then the connection is reset; keep: n, answered as if all was well
 #     redirect  to, status                  {cdn} {port} {path} are replaced
 #     gzip      -                           body compressed, Content-Encoding: gzip
 #     huge      size                        200 and zeros
@@ -522,16 +523,50 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "DELETE":
             self.reg.uploads.pop(ident, None)
             return self.send(204)
+        have = self.reg.uploads.get(ident)
+        if self.command == "GET" and self.reg.config["chunked"] and have is not None:
+            return self.send(204, self.progress(name, ident))
+        if self.command == "PATCH" and self.reg.config["chunked"]:
+            return self.patch(name, ident)
         if self.command == "PUT":
             data = self.body()
-            if ident not in self.reg.uploads or "_state" not in self.query:
+            if have is None or "_state" not in self.query:
                 return self.error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+            data = have + data
             if sha(data) != self.query.get("digest", [""])[0]:
                 return self.error(400, "DIGEST_INVALID", "the digest did not match the uploaded content")
             del self.reg.uploads[ident]
             self.reg.add_blob(name, data)
             return self.send(201, {"Docker-Content-Digest": sha(data), "Location": f"/v2/{name}/blobs/{sha(data)}"})
+        self.body()
         return self.error(405, "UNSUPPORTED", "no")
+
+    def progress(self, name, ident):
+        """each answer has another place, as docker-registry's have"""
+        n = len(self.reg.uploads[ident])
+        return {"Location": f"/v2/{name}/blobs/uploads/{ident}?_state=n{n}", "Range": f"0-{max(n - 1, 0)}"}
+
+    def patch(self, name, ident):
+        """in order; what has come stays when the rest does not come (rule "lose": so many bytes of this piece, then the end)"""
+        rule, at = self.rule or {}, re.fullmatch(r"(\d+)-(\d+)", self.headers.get("Content-Range", ""))
+        have = self.reg.uploads.get(ident)
+        self.record["content_range"] = self.headers.get("Content-Range")
+        if have is None:
+            self.body()
+            return self.error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+        if rule.get("do") == "lose" and at and int(at[1]) == len(have):
+            self.reg.uploads[ident] = have + self.rfile.read(rule["at"])
+            self.close_connection = True
+            return self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        data, least = self.body(), self.reg.config["chunk_min"]
+        if not at or int(at[1]) != len(have) or int(at[2]) - int(at[1]) + 1 != len(data) or self.query.get("_state") not in (["a/b"], [f"n{len(have)}"]):
+            return self.error(416, "BLOB_UPLOAD_INVALID", "out of order")
+        if least and len(data) < least and rule.get("do") != "last":
+            self.record["short"] = True
+        if rule.get("do") == "keep":    # a part of it
+            data = data[:rule["n"]]
+        self.reg.uploads[ident] = have + data
+        return self.send(202, self.progress(name, ident))
 
     def begin_upload(self, name):
         self.body()
@@ -541,8 +576,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reg.repo(name)["blobs"][mount] = have
             return self.send(201, {"Location": f"/v2/{name}/blobs/{mount}", "Docker-Content-Digest": mount})
         ident = hashlib.sha256(os.urandom(8)).hexdigest()[:16]
-        self.reg.uploads[ident] = name
-        return self.send(202, {"Location": f"/v2/{name}/blobs/uploads/{ident}?_state=a%2Fb", "Range": "0-0"})
+        self.reg.uploads[ident] = b""
+        h = {"Location": f"/v2/{name}/blobs/uploads/{ident}?_state=a%2Fb", "Range": "0-0"}
+        if self.reg.config["chunk_min"]:
+            h["OCI-Chunk-Min-Length"] = str(self.reg.config["chunk_min"])
+        return self.send(202, h)
 
 
 def main():

@@ -447,6 +447,11 @@ def authfiles():
     case("identity token that is refused", man, -EACCES, "does not accept", config={"auth": "token"}, AUTHFILE=path)
 
 
+big = rnd.randbytes(5 << 20)
+with open(TMP + "/big", "wb") as f:
+    f.write(big)
+
+
 def pushes():
     data = rnd.randbytes(300_000)
     d = registry.sha(data)
@@ -489,6 +494,45 @@ def pushes():
     man = TMP + "/man"
     with open(man, "wb") as f:
         f.write(MAN)
+    # by pieces of 65536: five of them
+    patches = lambda: [x for x in reg.log if x["method"] == "PATCH"]
+    places = lambda: [x.get("content_range") for x in patches()]
+    posts = lambda: len([x for x in reg.log if x["method"] == "POST"])
+    same = lambda got, want: got == want or f"got {got}"
+    whole = ["0-65535", "65536-131071", "131072-196607", "196608-262143", "262144-299999"]
+    pieces = lambda name, *a, **kw: push("pieces: " + name, *a, PIECE=65536, **kw)
+    pieces("all", check=lambda r: same([places(), sent()[0]["received"]], [whole, 0]))
+    push("pieces: a blob as large as one goes by PUT", check=lambda r: same(patches(), []), PIECE=300_000)
+    pieces("not smaller than the registry wants", config={"chunk_min": 100_000}, check=lambda r: same(places(), ["0-99999", "100000-199999", "200000-299999"]))
+    pieces("the connection is lost in one: it goes on there", 0, "goes on at byte 75536 of 300000", [rule("lose", "PATCH", after=1, times=1, at=10000)],
+           check=lambda r: same([places()[-4], posts()], ["75536-141071", 1]))
+    pieces("lost again and again, but it gets on", 0, "goes on at byte", [rule("lose", "PATCH", times=12, at=20000)], check=lambda r: same(posts(), 1), TRIES=2)
+    pieces("lost, and nothing gets on: given up", -ECONNRESET, None, [rule("lose", "PATCH", at=0)], there=False, TRIES=2)
+    pieces("lost, and the registry does not know how much it has: another session", 0, "once more",
+           [rule("lose", "PATCH", after=1, times=1, at=10000), rule("status", "GET.*uploads", status=404)], check=lambda r: same(posts(), 2))
+    pieces("lost, and so is the session: another", 0, "once more", [rule("rst", "PATCH", after=2, times=2), rule("status", "GET.*uploads", status=416, times=1)],
+           check=lambda r: same(posts(), 2))
+    pieces("only a part of one is kept", 0, None, [rule("keep", "PATCH", times=1, n=1000)], check=lambda r: same(places()[1], "1000-66535"))
+    pieces("out of order, says the registry", 0, "goes on at byte 0", [rule("status", "PATCH", status=416, times=1)], check=lambda r: same(posts(), 1))
+    pieces("5xx in one", 0, "goes on at byte 65536", [rule("status", "PATCH", status=502, after=1, times=2)], check=lambda r: same(posts(), 1))
+    pieces("429 with Retry-After in one", 0, "goes on at byte 65536", [rule("status", "PATCH", status=429, after=1, times=1, headers={"Retry-After": "1"})],
+           check=lambda r: r.seconds >= 1 or f"after {r.seconds} s")
+    pieces("429 with Retry-After at the end", 0, "once more", [rule("status", "PUT", status=429, times=1, headers={"Retry-After": "1"})],
+           check=lambda r: r.seconds >= 1 or f"after {r.seconds} s")
+    pieces("the token expires in the middle", 0, None, config={"auth": "token"}, CREDS="alice:open sesame", rules=[
+        rule("status", "PATCH", status=401, after=2, times=1, headers={"WWW-Authenticate": f'Bearer realm="http://{HOST}/token",service="s",scope="repository:new:pull,push"'})],
+        check=lambda r: same([posts(), places()], [1, whole[:2] + [None] + whole[2:]]))
+    pieces("the registry knows no PATCH: all at once", 0, "one request|once more", config={"chunked": False},
+           check=lambda r: same([len(patches()), [x["received"] for x in sent()]], [1, [300_000]]))
+    for s in (400, 404, 405, 411, 413, 415, 501):
+        pieces(f"{s} to PATCH: all at once", 0, "once more", [rule("status", "PATCH", status=s)], check=lambda r: same(len(patches()), 1))
+    pieces("403 to PATCH", -EACCES, "403", [rule("status", "PATCH", status=403)], there=False)
+    pieces("the PUT fails: another session", 0, "once more", [rule("status", "PUT", status=500, times=1)], check=lambda r: same(posts(), 2))
+    pieces("nonsense in Range", 0, "once more", [rule("lose", "PATCH", after=1, times=1, at=10000), rule("status", "GET.*uploads", status=204, headers={"Range": "0-99999999999999999999"})])
+    case("push: PUT is too large for a proxy: by pieces", ["put-blob", f"{HOST}/big", TMP + "/big", registry.sha(big)], 0, "413", [rule("status", "PUT.*uploads", status=413, times=1, read=False)],
+         check=lambda r: same([x["received"] for x in patches()], [1310720] * 4))
+    case("push: and so are the pieces", ["put-blob", f"{HOST}/big2", TMP + "/big", registry.sha(big)], 0, "413", [rule("status", "PATCH.*uploads", status=413, times=1)],
+         check=lambda r: same([x["received"] for x in patches()], [4 << 20] + [1 << 20] * 5), PIECE=4 << 20)
     case("push: manifest", ["put-manifest", f"{HOST}/team/app:2", MANIFEST, man], 0, check=lambda r: reg.repo("team/app")["tags"].get("2") == MD)
     case("push: manifest of missing blobs", ["put-manifest", f"{HOST}/empty:2", MANIFEST, man], -ENOENT, "MANIFEST_BLOB_UNKNOWN")
     case("push: manifest, 503 twice", ["put-manifest", f"{HOST}/team/app:2", MANIFEST, man], 0, None, [rule("status", "PUT", status=503, times=2)])
@@ -593,6 +637,8 @@ def real_registry():
         name = f"docker-registry {kind}: "
         ok(up, name + "starts")
         case(name + "push a blob", ["put-blob", ref, TMP + "/real", d], 0, None, **env)
+        case(name + "push one by pieces", ["put-blob", ref, TMP + "/big", registry.sha(big)], 0, None, out={"bytes_out": len(big)}, PIECE=1_000_000, **env)
+        case(name + "it has come", ["put-blob", ref, TMP + "/big", registry.sha(big)], 1, "^$", **env)
         case(name + "it is there", ["put-blob", ref, TMP + "/real", d], 1, "^$", **env)
         case(name + "mount", ["put-blob", ref + "2", TMP + "/real", d, "team/app"], 1, "^$", out={"bytes_out": 0}, **env)
         case(name + "push a manifest", ["put-manifest", ref + ":1", MANIFEST, TMP + "/real.json"], 0, None, **env)

@@ -7,6 +7,7 @@
 #include "http.h"
 #include "layout.h"
 #include "log.h"
+#include "registry.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -236,6 +237,8 @@ int main(int argc, char **argv)
 		.retries = tries ? (unsigned)strtoul(tries, NULL, 10) : 0,
 	};
 	http_stall_seconds = stall ? (unsigned)strtoul(stall, NULL, 10) : 2;
+	if (getenv("PIECE"))
+		registry_piece = strtoull(getenv("PIECE"), NULL, 10);
 	if (getenv("VERBOSE"))
 		log_level = LOG_DEBUG;
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
