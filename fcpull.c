@@ -28,6 +28,7 @@ const struct applet *const applets[] = {
 	&applet_run,
 	&applet_explain,
 	&applet_status,
+	&applet_serve,
 	&applet_login,
 	&applet_logout,
 	&applet_upgrade_mounts,
