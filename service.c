@@ -10,7 +10,7 @@
 #include "pattern.h"
 #include "svc.h"
 
-#define LOCK_WAIT_S 30 // for the conversions of a service that was killed to end
+#define LOCK_WAIT_S 10 // for the conversions of a service that was killed to end
 
 static struct opt_list registries, allow, deny, platforms;
 static const char *state_dir_option;

@@ -11,8 +11,8 @@
 #define HTTPD_CONNS_MAX 128
 #define HTTPD_BODY_MAX (1u << 20)    // bytes of a body
 #define HTTPD_BODIES_MAX (16u << 20) // of all that are being received
-#define HTTPD_IDLE_S 10		     // without a byte
-#define HTTPD_REQUEST_S 30	     // from the end of the last request to the end of this
+#define HTTPD_IDLE_S 8		     // without a byte
+#define HTTPD_REQUEST_S 15	     // from the end of the last request to the end of this
 #define HTTPD_TOKEN_MIN 16	     // bytes of a token: shorter ones are guessed
 #define HTTPD_TOKEN_MAX 4096
 
