@@ -128,7 +128,8 @@ static _Noreturn void be_child(const struct birth *b)
 		_exit(START_FAILED);
 	setpgid(0, 0);
 	setrlimit(RLIMIT_CORE, &no_core);
-	limit(RLIMIT_AS, b->conf->memory);
+	if (!b->conf->record) // what an image runs may reserve as much as it likes
+		limit(RLIMIT_AS, b->conf->memory);
 	limit(RLIMIT_FSIZE, b->conf->file_size);
 	say_oom_victim();
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -60,20 +60,22 @@ static void put_size(struct buf *b, uint64_t n)
 	buf_printf(b, "<td class=\"n\">%s", human_size(n, s));
 }
 
-// What a start waits for: before, all layers; now the index and, with a trace, the boot stream.
+// What a start waits for, where it was all layers: the index and, with a trace, the boot stream; without
+// one the rest comes as it is read.
 static void put_gain(struct buf *b, const struct job_result *r)
 {
 	uint64_t needed = r->index + r->boot;
 	char s[16];
 
-	if (!needed || !r->size) {
+	if (!needed || !r->size)
 		buf_printf(b, "<td class=\"n\">\xe2\x80\x93");
-		return;
-	}
-	buf_printf(b, "<td class=\"n\">%s", human_size(needed, s));
-	if (r->size > needed)
-		buf_printf(b, " <b>\xc3\x97 1/%llu</b>",
+	else if (!r->boot)
+		buf_printf(b, "<td class=\"n\">%s, and what it reads", human_size(needed, s));
+	else if (r->size > needed)
+		buf_printf(b, "<td class=\"n\">%s, <b>1/%llu</b>", human_size(needed, s),
 			(unsigned long long)((r->size + needed / 2) / needed));
+	else
+		buf_printf(b, "<td class=\"n\">%s", human_size(needed, s));
 }
 
 static void begin_table(
@@ -198,7 +200,7 @@ static const struct {
 		"<th>Image<th>Platform<th class=\"n\">Attempts<th class=\"n\">Ago<th>Reason" },
 	{ JOB_DONE, "Done",
 		"<th>Image<th>Platform<th class=\"n\">Layers<th class=\"n\">Accelerated<th class=\"n\">Took"
-		"<th class=\"n\">A start fetches first<th class=\"n\">Ago" },
+		"<th class=\"n\">A start waits for<th class=\"n\">Ago" },
 };
 
 static const char style[] =
@@ -211,7 +213,7 @@ static const char style[] =
 	"table{border-collapse:collapse;width:100%}"
 	"th,td{text-align:left;padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}"
 	"th{font-weight:600;color:var(--dim);font-size:.85rem;white-space:nowrap}"
-	"td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
+	"td.n,th.n{text-align:right;padding-left:.75rem;white-space:nowrap;font-variant-numeric:tabular-nums}"
 	"td.image{overflow-wrap:anywhere;min-width:12rem}a{color:inherit}"
 	"td.error{color:var(--bad);overflow-wrap:anywhere;max-width:28rem}td.n+td.error,th.n+th{padding-left:.75rem}"
 	"tbody tr:hover{background:var(--back)}progress{width:6rem;vertical-align:middle}"
