@@ -15,7 +15,7 @@
 static struct opt_list registries, allow, deny, platforms;
 static const char *state_dir_option;
 static struct httpd_conf http = { .listen = "127.0.0.1:8470" };
-static struct convjob_conf job = { .memory = 4ull << 30, .file_size = 64ull << 30 };
+static struct convjob_conf job = { .memory = 2ull << 30, .file_size = 64ull << 30 };
 static uint64_t workers = 2, queue_max = 10000, keep = 1000, attempts = 6, backoff = 10,
 		timeout = 3600, min_free = 1ull << 30, grace = 30;
 
@@ -62,7 +62,7 @@ static const struct opt serve_opts[] = {
 	{ 0, "backoff", "SECONDS", "after the first failure, then doubled (10)", opt_u64, &backoff,
 		false },
 	{ 0, "timeout", "SECONDS", "of a conversion (3600)", opt_u64, &timeout, false },
-	{ 0, "memory", "SIZE", "address space of a conversion (4g; 0: no limit)", opt_size,
+	{ 0, "memory", "SIZE", "address space of a conversion (2g; 0: no limit)", opt_size,
 		&job.memory, false },
 	{ 0, "max-file", "SIZE", "of its scratch files (64g; 0: no limit)", opt_size,
 		&job.file_size, false },
@@ -278,8 +278,7 @@ const struct applet applet_serve = {
 	"and again is parked: POST /v1/conversions/ID/retry, or DELETE it.\n"
 	"Only this host can reach it, unless a token or certificates are asked for. The\n"
 	"token is sent as Bearer, or as a password with any user.\n\n"
-	"  fcpull serve --registry registry.example --token-file /etc/fcpull/token \\\n"
-	"      --listen 0.0.0.0:8470 --tls-cert tls.crt --tls-key tls.key\n",
+	"  fcpull serve --registry registry.example --token-file /etc/fcpull/token\n",
 	serve,
 	false,
 	0,
