@@ -233,8 +233,8 @@ static int convert_one(const struct ref *src, struct repo *from, struct repo *to
 	bool *ret_delivered)
 {
 	struct image *img = NULL;
-	int r = image_open(from, src, &image_opts.host.platform,
-		if_needed ? IMAGE_ANY : IMAGE_ORIGINAL, &img);
+	int r = image_open(
+		from, src, &image_opts.host.platform, if_needed ? IMAGE_ANY : IMAGE_ORIGINAL, &img);
 
 	if (!r && !conf->tag && conf->same_place)
 		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
@@ -267,16 +267,16 @@ static int convert_refs(
 			dst->transport == REF_DOCKER && !strcmp(src->host, dst->host)
 		? src->repo
 		: NULL;
-	if (!r && all_platforms)
-		r = multi_convert(
-			&(struct multi){ from, to, src, conf, t->n ? t : NULL, report }, &d);
-	if (r == 1 || (!r && !all_platforms)) // one, or an index of which one is wanted
-		r = convert_one(src, from, to, dst_name, conf, t, &d, &delivered);
 	if (!r && all_platforms) {
 		char s[DIGEST_STR_LEN];
 
-		printf("%s@%s\n", dst_name, digest_str(&d, s));
+		r = multi_convert(
+			&(struct multi){ from, to, src, conf, t->n ? t : NULL, report }, &d);
+		if (!r)
+			printf("%s@%s\n", dst_name, digest_str(&d, s));
 	}
+	if (r == 1 || (!r && !all_platforms)) // one, or an index of which one is wanted
+		r = convert_one(src, from, to, dst_name, conf, t, &d, &delivered);
 	repo_close(from);
 	repo_close(to);
 	if (r && new_layout && !delivered && remove_tree_at(AT_FDCWD, dst->dir))
