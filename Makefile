@@ -38,7 +38,7 @@ HOSTCC = gcc
 CLANG = clang
 
 # Parsers of untrusted bytes, where a silent conversion is a bug.
-PARSERS = lib/tar%.c lib/index%.c lib/json.c lib/ref.c lib/url.c lib/fuse%.c lib/erofs.c lib/erofsxattr.c lib/trace.c
+PARSERS = lib/tar%.c lib/index%.c lib/json.c lib/ref.c lib/url.c lib/fuse%.c lib/erofs.c lib/erofsxattr.c lib/trace.c lib/notify.c
 
 root_src := $(sort $(wildcard *.c))
 lib_src := $(sort $(wildcard lib/*.c))
@@ -50,7 +50,7 @@ fuzzers := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)
 vendor = $(or $(shell CROSS_COMPILE=$(CROSS_COMPILE) vendor/build $1),$(error no libraries to build with))
 MUSL = $(eval MUSL := $$(call vendor,musl))$(MUSL)
 HOST = $(eval HOST := $$(call vendor,host))$(HOST)
-LIBS = -lcurl -lmbedtls -lmbedx509 -lmbedcrypto -lzstd -llz4 -lisal -lz -lyyjson
+LIBS = -lcurl -lmicrohttpd -lmbedtls -lmbedx509 -lmbedcrypto -lzstd -llz4 -lisal -lz -lyyjson
 
 # Stray search paths in the environment must not reach the compilers.
 unexport CPATH C_INCLUDE_PATH LIBRARY_PATH

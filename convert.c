@@ -21,6 +21,7 @@ static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
 static bool as_referrer, all_platforms;
 static struct opt_list traces;
 static uint64_t record_seconds; // 0: no recorded run
+static bool convert_json, if_needed;
 
 // --record-run[=SECONDS]
 static int set_record_run(const struct opt *o, const char *value)
@@ -50,6 +51,10 @@ static const struct opt convert_opts[] = {
 		&traces, false },
 	{ 0, "record-run", "[SECONDS", "run it once (60 s at most), use what it reads",
 		set_record_run, &record_seconds, false },
+	{ 0, "if-needed", NULL, "do nothing if it is accelerated already", opt_flag, &if_needed,
+		false },
+	{ 0, "json", NULL, "one JSON object, in place of the name", opt_flag, &convert_json,
+		false },
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -127,6 +132,36 @@ static void report(const struct image *img, const struct accel_stats *s)
 		report_trace(s);
 }
 
+// The last line of output. s: NULL when nothing had to be done.
+static void print_result(const char *name, const struct digest *d, const struct image *img,
+	const struct accel_stats *s)
+{
+	static const struct accel_stats none;
+	cleanup_buf struct buf b = { 0 };
+	char text[DIGEST_STR_LEN];
+
+	digest_str(d, text);
+	if (!convert_json) {
+		printf("%s@%s\n", name, text);
+		return;
+	}
+	json_open(&b, NULL, '{');
+	json_put_str(&b, "name", name);
+	json_put_str(&b, "digest", text);
+	json_put_str(&b, "outcome", s ? "converted" : "already");
+	json_put_u64(&b, "size", image_layers_size(img));
+	s = s ? s : &none;
+	json_put_u64(&b, "decodedSize", s->decoded);
+	json_put_u64(&b, "dataSize", s->data);
+	json_put_u64(&b, "indexSize", img->accel ? img->accel->index_size : s->index);
+	json_put_u64(&b, "bootSize",
+		img->accel ? img->accel->boot.size - img->accel->index_size : s->frames);
+	json_put_u64(&b, "sharedSize", s->shared);
+	json_put_u64(&b, "entries", s->nodes);
+	json_close(&b, '}');
+	puts(buf_str(&b));
+}
+
 // Is DST a directory that is not there yet? Then it is ours to remove when the conversion fails.
 static bool is_new_layout(const struct ref *dst)
 {
@@ -185,8 +220,10 @@ static int make_and_deliver(struct image *img, struct repo *to, const char *dst_
 	*ret_delivered = !r;
 	if (!r && record_seconds)
 		r = record_run(j, dst_name, t, ret);
-	if (!r)
+	if (!r) {
 		report(img, accel_stats(j));
+		print_result(dst_name, ret, img, accel_stats(j));
+	}
 	accel_free(j);
 	return r;
 }
@@ -196,11 +233,15 @@ static int convert_one(const struct ref *src, struct repo *from, struct repo *to
 	bool *ret_delivered)
 {
 	struct image *img = NULL;
-	int r = image_open(from, src, &image_opts.host.platform, IMAGE_ORIGINAL, &img);
+	int r = image_open(
+		from, src, &image_opts.host.platform, if_needed ? IMAGE_ANY : IMAGE_ORIGINAL, &img);
 
 	if (!r && !conf->tag && conf->same_place)
 		conf->tag = img->top.ref_name; // the only image of a layout keeps its name
-	if (!r)
+	if (!r && if_needed && img->accel) {
+		*ret = img->top.digest;
+		print_result(dst_name, ret, img, NULL);
+	} else if (!r)
 		r = make_and_deliver(img, to, dst_name, conf, t, ret, ret_delivered);
 	image_free(img);
 	return r;
@@ -226,16 +267,16 @@ static int convert_refs(
 			dst->transport == REF_DOCKER && !strcmp(src->host, dst->host)
 		? src->repo
 		: NULL;
-	if (!r && all_platforms)
-		r = multi_convert(
-			&(struct multi){ from, to, src, conf, t->n ? t : NULL, report }, &d);
-	if (r == 1 || (!r && !all_platforms)) // one, or an index of which one is wanted
-		r = convert_one(src, from, to, dst_name, conf, t, &d, &delivered);
-	if (!r) {
+	if (!r && all_platforms) {
 		char s[DIGEST_STR_LEN];
 
-		printf("%s@%s\n", dst_name, digest_str(&d, s));
+		r = multi_convert(
+			&(struct multi){ from, to, src, conf, t->n ? t : NULL, report }, &d);
+		if (!r)
+			printf("%s@%s\n", dst_name, digest_str(&d, s));
 	}
+	if (r == 1 || (!r && !all_platforms)) // one, or an index of which one is wanted
+		r = convert_one(src, from, to, dst_name, conf, t, &d, &delivered);
 	repo_close(from);
 	repo_close(to);
 	if (r && new_layout && !delivered && remove_tree_at(AT_FDCWD, dst->dir))
@@ -281,6 +322,13 @@ static int convert(int argc, char **argv)
 	} else if (as_referrer && src.transport != REF_DOCKER) {
 		warn("--referrer is for registries; in %s the result goes beside the original",
 			log_quote(argv[0]));
+		r = -EINVAL;
+	} else if (if_needed && (argc == 2 || suffix || as_referrer)) {
+		warn("--if-needed looks at SRC, where the result would go: it takes neither DST nor "
+		     "--suffix nor --referrer");
+		r = -EINVAL;
+	} else if (all_platforms && (if_needed || convert_json)) {
+		warn("--if-needed and --json are of one platform");
 		r = -EINVAL;
 	} else if (!as_referrer && dst.digest && (argc == 2 || !dst.tag)) {
 		warn("%s names no tag that could hold the result; give DST with a tag",

@@ -29,6 +29,7 @@ const struct applet *const applets[] = {
 	&applet_explain,
 	&applet_status,
 	&applet_info,
+	&applet_serve,
 	&applet_login,
 	&applet_logout,
 	&applet_upgrade_mounts,

@@ -16,6 +16,7 @@ extern const struct applet applet_gc;					 // gc.c
 extern const struct applet applet_mount, applet_umount;			 // mount.c
 extern const struct applet applet_login, applet_logout;			 // login.c
 extern const struct applet applet_run;					 // run.c
+extern const struct applet applet_serve;				 // service.c
 extern const struct applet applet_explain;				 // explain.c
 extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
 

@@ -7,6 +7,7 @@
 #         ca.pem      the authority that signed the certificate (names: localhost, 127.0.0.1; 10.0.2.2 and registry.test for guests of qemu)
 #         auth.json   credentials for --authfile
 #         log, token.log
+#       REGISTRY_EXTRA, if set, is more of its configuration.
 #   registry_stop NAME        by the recorded process ids
 #   registry_stop_all
 #   registry_file NAME FILE   prints the path of one of these files
@@ -74,6 +75,7 @@ registry_start() {
 	printf '{"auths":{"127.0.0.1:%s":{"auth":"%s"},"localhost:%s":{"auth":"%s"}}}\n' "$port" \
 		"$(printf %s "$REGISTRY_USER:$REGISTRY_PASSWORD" | base64)" "$port" "$(printf %s "$REGISTRY_USER:$REGISTRY_PASSWORD" | base64)" >"$d/auth.json"
 	registry_config "$d" "$port" "$kind" >"$d/config.yml"
+	[ -z "${REGISTRY_EXTRA-}" ] || printf '%s\n' "$REGISTRY_EXTRA" >>"$d/config.yml"
 	docker-registry serve "$d/config.yml" >"$d/log" 2>&1 </dev/null &
 	echo $! >>"$d/pids"
 	registry_wait "$port" $! || { echo "docker-registry: $(tail -n 3 "$d/log")" >&2; return 1; }

@@ -1,5 +1,5 @@
 /*
- * mbedtls_config.h - what fcpull needs of mbed TLS: a TLS 1.2 and 1.3 client
+ * mbedtls_config.h - what fcpull needs of mbed TLS: TLS 1.2 and 1.3, both sides
  *
  * Only AEAD cipher suites with forward secrecy; X.509 chains of RSA and ECDSA
  * keys. It takes the place of include/mbedtls/mbedtls_config.h, so that libcurl
@@ -73,9 +73,10 @@
 #define MBEDTLS_X509_CRT_PARSE_C
 #define MBEDTLS_X509_RSASSA_PSS_SUPPORT
 
-/* TLS, the client's side. */
+/* TLS; the server's side is that of `fcpull serve`. */
 #define MBEDTLS_SSL_TLS_C
 #define MBEDTLS_SSL_CLI_C
+#define MBEDTLS_SSL_SRV_C
 #define MBEDTLS_SSL_PROTO_TLS1_2
 #define MBEDTLS_SSL_PROTO_TLS1_3
 #define MBEDTLS_SSL_TLS1_3_COMPATIBILITY_MODE
