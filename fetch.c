@@ -12,6 +12,7 @@ static const struct opt pull_opts[] = {
 	{ 0, "pin", NULL, "gc never trims it, until it is unpinned", opt_flag, &pull_pin, false },
 	{ 0, "original", NULL, "pull the original, even if it is accelerated", opt_flag,
 		&image_opts.host.original, false },
+	ACCELERATE_OPT_ROW,
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -34,10 +35,52 @@ static uint64_t packed_size(const struct index *ix)
 	return n;
 }
 
+static int fetch_all(struct host_image *h)
+{
+	struct progress *p;
+	int r = host_start(h);
+
+	if (r)
+		return r;
+	p = progress_start(h->form, packed_size(h->ix));
+	r = lazy_fetch_all(h->lz, add, p);
+	progress_end(p, r ? "failed" : "complete");
+	return r;
+}
+
+// The image, wholly in the store. An accelerated form whose data turns out to be missing or wrong is
+// left, and remembered, for the original.
+static int pull_image(const char *reference, struct host_image **ret)
+{
+	struct host_image *h;
+	int r = host_open(reference, &image_opts.host, &h);
+
+	if (r)
+		return r;
+	r = fetch_all(h);
+	if ((r == -EBADMSG || r == -ENOENT) && h->img && h->img->accel) {
+		host_refuse_form(h, "its data is damaged or missing");
+		warn("%s: the accelerated form is not usable; the original is used", h->name);
+		host_close(h);
+		r = host_open(reference, &image_opts.host, &h);
+		if (r)
+			return r;
+		r = fetch_all(h);
+	}
+	if (r) {
+		warn("%s was not pulled completely; what has arrived is kept, the same command goes on",
+			h->name);
+		host_close(h);
+		return r;
+	}
+	*ret = h;
+	return 0;
+}
+
 static int pull(int argc, char **argv)
 {
 	struct host_image *h;
-	struct progress *p;
+	struct hasten *x;
 	char s[DIGEST_STR_LEN];
 	int r;
 
@@ -47,26 +90,15 @@ static int pull(int argc, char **argv)
 	}
 	if (image_opts_finish())
 		return EXIT_USAGE;
-	r = host_open(argv[0], &image_opts.host, &h);
-	if (r)
+	if (pull_image(argv[0], &h))
 		return EXIT_FAILURE;
-	r = host_start(h);
-	if (r) {
-		host_close(h);
-		return EXIT_FAILURE;
-	}
-	p = progress_start(h->form, packed_size(h->ix));
-	r = lazy_fetch_all(h->lz, add, p);
-	progress_end(p, r ? "failed" : "complete");
-	if (r)
-		warn("%s was not pulled completely; what has arrived is kept, the same command goes on",
-			h->name);
+	seal_image(h->store, h->ix); // the next mount needs no process
+	printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
+	r = pull_pin ? store_pin(h->store, h->key, true) : 0;
+	if (hasten_begin(h, &image_opts.host, mount_opts.accelerate, HASTEN_PULL, &x))
+		r = -EINVAL;
 	else
-		seal_image(h->store, h->ix); // the next mount needs no process
-	if (!r)
-		printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
-	if (!r && pull_pin)
-		r = store_pin(h->store, h->key, true);
+		hasten_go(x);
 	host_close(h);
 	gc_auto(image_opts.host.root);
 	return r ? EXIT_FAILURE : 0;
