@@ -3,6 +3,7 @@
 #include "fcpull.h"
 #include "gc.h"
 #include "log.h"
+#include "policy.h"
 #include "progress.h"
 #include "seal.h"
 
@@ -88,7 +89,7 @@ static int pull(int argc, char **argv)
 		warn("pull takes one IMAGE; try 'fcpull pull --help'");
 		return EXIT_USAGE;
 	}
-	if (image_opts_finish())
+	if (image_opts_finish() || policy_check(mount_opts.accelerate))
 		return EXIT_USAGE;
 	if (pull_image(argv[0], &h))
 		return EXIT_FAILURE;

@@ -9,6 +9,7 @@
 #include "gc.h"
 #include "log.h"
 #include "mounts.h"
+#include "policy.h"
 #include "serve.h"
 #include "state.h"
 
@@ -46,7 +47,9 @@ int mount_serve_conf(struct serve_conf *ret)
 	*ret = (struct serve_conf){ .net = &image_opts.host.net,
 		.fill_rate = mount_opts.fill_rate };
 	image_opts.host.boot = true;
-	r = serve_parse_loss(mount_opts.network_loss, &ret->deadline_ns);
+	r = policy_check(mount_opts.accelerate);
+	if (!r)
+		r = serve_parse_loss(mount_opts.network_loss, &ret->deadline_ns);
 	if (!r)
 		r = parse_fill(mount_opts.fill, &ret->fill);
 	image_opts.host.prefer_here = !mount_opts.record;

@@ -138,6 +138,16 @@ static int ask_text(const char *text, const char *from, struct policy *ret)
 	return -EINVAL;
 }
 
+int policy_check(const char *option)
+{
+	const char *env = getenv(VARIABLE);
+	struct policy p;
+
+	return option	      ? ask_text(option, "--accelerate", &p)
+		: env && *env ? ask_text(env, VARIABLE, &p)
+			      : 0;
+}
+
 int policy_find(const char *name, const char *option, struct policy *ret)
 {
 	cleanup_free char *user = user_file(), *system = system_file();

@@ -33,6 +33,8 @@ struct policy {
 // name: "HOST/REPOSITORY"; option: NULL, or --accelerate's. A file that cannot be read or understood
 // is warned of, and nothing is accelerated. -EINVAL logged: the option or the variable is nonsense.
 int policy_find(const char *name, const char *option, struct policy *ret) must_check;
+// Whether the option (or NULL) and the variable are words that are known. -EINVAL logged.
+int policy_check(const char *option) must_check;
 // What is in force, for people: a line each, "accelerate  auto (built in)", rules behind it.
 void policy_describe(FILE *to);
 

@@ -95,7 +95,12 @@ static void test_bad(void)
 	said_begin();
 	ok(policy_find("h/a", NULL, &p) == -EINVAL && strstr(said_end(), VARIABLE " is"),
 		"a variable that is none");
+	said_begin();
+	ok(policy_check(NULL) == -EINVAL && strstr(said_end(), VARIABLE), "it is found early");
 	unsetenv(VARIABLE);
+	said_begin();
+	ok(policy_check("yes") == -EINVAL && strstr(said_end(), "--accelerate"), "the option too");
+	ok(!policy_check(NULL) && !policy_check("push"), "what is right is not refused");
 }
 
 int main(void)
