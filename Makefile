@@ -263,9 +263,10 @@ install: $(product) ## install under DESTDIR and PREFIX (/usr/local)
 	$(Q)install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR)
 	$(Q)install -m 755 $(product) $(DESTDIR)$(BINDIR)/fcpull
 	$(Q)ln -sf ../bin/fcpull $(DESTDIR)$(SBINDIR)/mount.fcpull
-	$(Q)install -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(MANDIR)/man8 $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	$(Q)install -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man8 $(BASHDIR) $(ZSHDIR) $(FISHDIR))
 	$(Q)if ./$(product) --version >/dev/null 2>&1; then set -e; \
 		./$(product) man >$(DESTDIR)$(MANDIR)/man1/fcpull.1; \
+		./$(product) man fcpull.conf >$(DESTDIR)$(MANDIR)/man5/fcpull.conf.5; \
 		./$(product) man mount.fcpull >$(DESTDIR)$(MANDIR)/man8/mount.fcpull.8; \
 		./$(product) completion bash >$(DESTDIR)$(BASHDIR)/fcpull; \
 		./$(product) completion zsh >$(DESTDIR)$(ZSHDIR)/_fcpull; \

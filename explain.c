@@ -25,7 +25,7 @@ struct stall {
 };
 
 struct account {
-	const char *name;
+	const char *name, *form, *why_form; // why_form: "" = not known
 	const struct index *ix;
 	const struct stats *t;
 	struct trace_files *files;
@@ -259,6 +259,8 @@ static void print_account(FILE *to, const struct account *a)
 	const struct stats *t = a->t;
 
 	fprintf(to, "image        %s\n", a->name);
+	fprintf(to, "form         %s%s%s%s\n", a->form, *a->why_form ? " (" : "", a->why_form,
+		*a->why_form ? ")" : "");
 	fprintf(to, "time line\n");
 	print_time(to, t, "the image is known", t->resolved);
 	print_time(to, t, "its server is ready", t->serving);
@@ -322,6 +324,8 @@ static void print_account_json(const struct account *a)
 
 	json_open(&b, NULL, '{');
 	json_put_str(&b, "image", a->name);
+	json_put_str(&b, "form", a->form);
+	json_put_str(&b, "why_form", a->why_form);
 	json_open(&b, "milliseconds", '{');
 	put_ms(&b, t, "resolved", t->resolved);
 	put_ms(&b, t, "serving", t->serving);
@@ -373,6 +377,8 @@ static int explain_image(const struct host_image *h, int root, FILE *to, bool js
 		return r;
 	}
 	r = account_init(&a, h->name, h->ix, t);
+	a.form = h->form;
+	a.why_form = h->why_form;
 	if (!r && root >= 0 && a.boot_blocks)
 		look_at_boot(&a, root);
 	if (!r && json)
@@ -426,6 +432,8 @@ static int explain_mount(const char *path)
 	o.root = s.store;
 	r = host_open_index(s.image, &s.index, false, &o, &h);
 	if (!r) {
+		h->form = s.form;
+		snprintf(h->why_form, sizeof h->why_form, "%s", s.why_form);
 		r = explain_image(h, root, stdout, explain_json);
 		host_close(h);
 	}

@@ -3,6 +3,7 @@
 #ifndef FCPULL_H
 #define FCPULL_H
 
+#include "hasten.h"
 #include "host.h"
 #include "opt.h"
 #include "optdoc.h"
@@ -67,10 +68,16 @@ extern struct image_opts image_opts;
 
 // Options of the verbs that mount.
 struct mount_opts {
-	const char *network_loss, *record, *fill;
+	const char *network_loss, *record, *fill, *accelerate;
 	uint64_t fill_rate;
 };
 extern struct mount_opts mount_opts;
+
+#define ACCELERATE_OPT_ROW                                                                    \
+	{                                                                                     \
+		0, "accelerate", "HOW", "by itself, after the start: auto, local, push, off", \
+			opt_str, &mount_opts.accelerate, false                                \
+	}
 
 #define MOUNT_OPT_ROWS                                                                             \
 	{ 0, "on-network-loss", "HOW", "wait[:SEC], wait:forever or fail[:SEC]", opt_str,          \
@@ -81,6 +88,7 @@ extern struct mount_opts mount_opts;
 			&mount_opts.fill, false },                                                 \
 		{ 0, "fill-rate", "SIZE", "bytes per second for that (else no limit)", opt_size,   \
 			&mount_opts.fill_rate, false },                                            \
+		ACCELERATE_OPT_ROW,                                                                \
 	{                                                                                          \
 		0, "original", NULL, "use the original, even if it is accelerated", opt_flag,      \
 			&image_opts.host.original, false                                           \
@@ -91,6 +99,10 @@ void explain_run(const struct host_image *h, int root);
 
 // What they say to serve_image(), after parsing. -EINVAL logged.
 int mount_serve_conf(struct serve_conf *ret) must_check;
+
+// Whether h will be accelerated after its start, which conf is made to record then. -EINVAL logged.
+int mount_hasten(struct host_image *h, enum hasten_after after, struct serve_conf *conf,
+	struct hasten **ret) must_check;
 
 #define PASSWORD_MAX (16u << 10) // bytes of a password: some are tokens
 // A line of standard input, without its end; at most n - 2 bytes. -EINVAL logged, with `what`.

@@ -3,6 +3,7 @@
 #include "fcpull.h"
 #include "gc.h"
 #include "log.h"
+#include "policy.h"
 #include "progress.h"
 #include "seal.h"
 
@@ -14,6 +15,7 @@ static const struct opt pull_opts[] = {
 		false },
 	{ 0, "original", NULL, "pull the original, even if it is accelerated", opt_flag,
 		&image_opts.host.original, false },
+	ACCELERATE_OPT_ROW,
 	IMAGE_OPT_ROWS,
 	{ 0 },
 };
@@ -68,9 +70,50 @@ static int fetch_start(struct host_image *h)
 		    : 0;
 }
 
+static int fetch_all(struct host_image *h)
+{
+	int r = host_start(h);
+
+	if (r)
+		return r;
+	return pull_lazy && h->img && h->img->accel ? fetch_start(h) : fetch_whole(h);
+}
+
+// What is wanted of the image, in the store. An accelerated form whose data turns out to be missing or
+// wrong is left, and remembered, for the original.
+static int pull_image(const char *reference, struct host_image **ret)
+{
+	struct host_image *h;
+	int r;
+
+	image_opts.host.boot = pull_lazy;
+	r = host_open(reference, &image_opts.host, &h);
+	if (r)
+		return r;
+	r = fetch_all(h);
+	if ((r == -EBADMSG || r == -ENOENT) && h->img && h->img->accel) {
+		host_refuse_form(h, "its data is damaged or missing");
+		warn("%s: the accelerated form is not usable; the original is used", h->name);
+		host_close(h);
+		r = host_open(reference, &image_opts.host, &h);
+		if (r)
+			return r;
+		r = fetch_all(h);
+	}
+	if (r) {
+		warn("%s was not pulled completely; what has arrived is kept, the same command goes on",
+			h->name);
+		host_close(h);
+		return r;
+	}
+	*ret = h;
+	return 0;
+}
+
 static int pull(int argc, char **argv)
 {
 	struct host_image *h;
+	struct hasten *x;
 	char s[DIGEST_STR_LEN];
 	int r;
 
@@ -78,25 +121,16 @@ static int pull(int argc, char **argv)
 		warn("pull takes one IMAGE; try 'fcpull pull --help'");
 		return EXIT_USAGE;
 	}
-	if (image_opts_finish())
+	if (image_opts_finish() || policy_check(mount_opts.accelerate))
 		return EXIT_USAGE;
-	image_opts.host.boot = pull_lazy;
-	r = host_open(argv[0], &image_opts.host, &h);
-	if (r)
+	if (pull_image(argv[0], &h))
 		return EXIT_FAILURE;
-	r = host_start(h);
-	if (r) {
-		host_close(h);
-		return EXIT_FAILURE;
-	}
-	r = pull_lazy && h->img->accel ? fetch_start(h) : fetch_whole(h);
-	if (r)
-		warn("%s was not pulled completely; what has arrived is kept, the same command goes on",
-			h->name);
-	if (!r)
-		printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
-	if (!r && pull_pin)
-		r = store_pin(h->store, h->key, true);
+	printf("%s@%s\n", h->repo->name, digest_str(&h->img->top.digest, s));
+	r = pull_pin ? store_pin(h->store, h->key, true) : 0;
+	if (hasten_begin(h, &image_opts.host, mount_opts.accelerate, HASTEN_PULL, &x))
+		r = -EINVAL;
+	else
+		hasten_go(x);
 	host_close(h);
 	gc_auto(image_opts.host.root);
 	return r ? EXIT_FAILURE : 0;

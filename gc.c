@@ -156,7 +156,9 @@ static int settle(struct store *s, uint64_t *ret_limit)
 static int collect(struct store *s)
 {
 	struct report rp = { 0 };
-	struct gc_opts o = { .dry_run = dry_run, .wait = true, .say = tell, .arg = &rp };
+	struct gc_opts o = {
+		.dry_run = dry_run, .wait = true, .forget_bad = true, .say = tell, .arg = &rp
+	};
 	struct gc_result result = { 0 };
 	struct census c = { 0 };
 	char before[16], after[16];

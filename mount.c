@@ -9,6 +9,7 @@
 #include "gc.h"
 #include "log.h"
 #include "mounts.h"
+#include "policy.h"
 #include "serve.h"
 #include "state.h"
 
@@ -46,13 +47,29 @@ int mount_serve_conf(struct serve_conf *ret)
 	*ret = (struct serve_conf){ .net = &image_opts.host.net,
 		.fill_rate = mount_opts.fill_rate };
 	image_opts.host.boot = true;
-	r = serve_parse_loss(mount_opts.network_loss, &ret->deadline_ns);
+	r = policy_check(mount_opts.accelerate);
+	if (!r)
+		r = serve_parse_loss(mount_opts.network_loss, &ret->deadline_ns);
 	if (!r)
 		r = parse_fill(mount_opts.fill, &ret->fill);
+	image_opts.host.prefer_here = !mount_opts.record;
 	if (r || !mount_opts.record)
 		return r;
 	ret->record = open_record(mount_opts.record);
 	return ret->record < 0 ? ret->record : 0;
+}
+
+int mount_hasten(
+	struct host_image *h, enum hasten_after after, struct serve_conf *conf, struct hasten **ret)
+{
+	int r = hasten_begin(h, &image_opts.host, mount_opts.accelerate, after, ret);
+
+	// somebody else's recording is not disturbed
+	if (!r && conf->record <= 0 && hasten_trace(*ret) > 0) {
+		conf->record = hasten_trace(*ret);
+		conf->record_start = true;
+	}
+	return r;
 }
 
 // ---- mount ----
@@ -207,6 +224,7 @@ static int mount_image(int argc, char **argv)
 {
 	struct serve_conf conf;
 	struct host_image *h;
+	struct hasten *x;
 	struct served s;
 	bool made = false;
 
@@ -221,11 +239,13 @@ static int mount_image(int argc, char **argv)
 		return check_dir(argv[1]) ? EXIT_FAILURE : 0;
 	if (mount_image_file ? check_file(argv[1], &made) : check_dir(argv[1]))
 		return EXIT_FAILURE;
-	if (host_open(argv[0], &image_opts.host, &h) || serve_start(h, argv[1], &conf, &s)) {
+	if (host_open(argv[0], &image_opts.host, &h) || mount_hasten(h, HASTEN_MOUNT, &conf, &x) ||
+		serve_start(h, argv[1], &conf, &s)) {
 		if (made)
 			remove_placeholder(argv[1]);
 		return EXIT_FAILURE;
 	}
+	hasten_go(x);
 	info("%s is mounted at %s", h->name, argv[1]);
 	gc_auto(image_opts.host.root);
 	return 0;

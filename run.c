@@ -255,6 +255,7 @@ static int run(int argc, char **argv)
 	struct serve_conf conf;
 	struct box_bind *binds;
 	struct host_image *h;
+	struct hasten *x;
 	char **args;
 	struct served s;
 	int code;
@@ -277,7 +278,10 @@ static int run(int argc, char **argv)
 	dir = xasprintf("%s/mnt", h->store->path);
 	// the processes stay in the caller's mount namespace, where others find them; the mount
 	// will be in ours
-	if (serve_image(h, &conf, &s) || own_mounts() || serve_attach(&s, dir))
+	if (mount_hasten(h, HASTEN_RUN, &conf, &x) || serve_image(h, &conf, &s))
+		return RUN_FAILED;
+	hasten_go(x);
+	if (own_mounts() || serve_attach(&s, dir))
 		return RUN_FAILED;
 	code = run_box(h, args, binds, dir, &s);
 	gc_auto(image_opts.host.root);

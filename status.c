@@ -120,6 +120,7 @@ static void put_live(struct buf *b, const struct live *l)
 	json_put_str(b, "digest", digest_str(&l->s.digest, d));
 	json_put_str(b, "index", digest_str(&l->s.index, d));
 	json_put_str(b, "form", l->s.form);
+	json_put_str(b, "why_form", l->s.why_form);
 	json_put_str(b, "store", l->s.store);
 	json_open(b, "mounts", '[');
 	for (size_t i = 0; i < l->n_mounts; i++)
@@ -170,6 +171,8 @@ static void print_live(const struct live *l)
 			printf("  at        %s\n", l->mounts[i].path);
 	if (l->elsewhere)
 		printf("  at        %zu more in other mount namespaces\n", l->elsewhere);
+	printf("  form      %s%s%s%s\n", l->s.form, *l->s.why_form ? " (" : "", l->s.why_form,
+		*l->s.why_form ? ")" : "");
 	printf("  driver    %s (%s)\n", l->s.driver, l->s.why);
 	if (l->s.local)
 		printf("  served    by the kernel from local files, no process\n");

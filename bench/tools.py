@@ -76,7 +76,7 @@ class Fcpull(Tool):
 
     def env(self):
         keep = {k: os.environ[k] for k in ("PATH", "LANG") if k in os.environ}
-        return dict(keep, HOME=self.place(), TMPDIR=self.place(), FCPULL_ROOT=self.place("store"))
+        return dict(keep, HOME=self.place(), TMPDIR=self.place(), FCPULL_ROOT=self.place("store"), FCPULL_ACCELERATE="off")
 
     def steps(self, job):
         cmd = [S.fcpull, "run", "-q", "--plain-http", "--net", "none"]

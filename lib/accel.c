@@ -35,6 +35,13 @@ struct accel_job {
 	struct accel_stats stats;
 };
 
+struct pack_conf accel_pack(unsigned threads)
+{
+	return (struct pack_conf){
+		.codec = CODEC_ZSTD, .level = 3, .chunk_blocks = 32, .threads = threads
+	};
+}
+
 // ---- layers ----
 
 static int put_fd(struct accel_job *m, const struct desc *d, int fd)
@@ -121,12 +128,20 @@ static int end_job(struct accel_job *m, struct job *j, uint32_t i)
 	return r;
 }
 
-// Takes in layer i, `plain` (taken over), and lays out its data space: what must be done in order, since layers share
-// contents with those below.
+// Where layer i's contents are, or will be.
+static int open_spool(const struct accel_job *m, uint32_t i)
+{
+	return m->conf->journal && m->conf->blocks[i] >= 0
+		? fcntl(m->conf->blocks[i], F_DUPFD_CLOEXEC, 3)
+		: scratch_file();
+}
+
+// Takes in layer i, `plain` (taken over; NULL: out of the journal), and lays out its data space: what
+// must be done in order, since layers share contents with those below.
 static int read_layer(struct accel_job *m, uint32_t i, struct stream *plain, struct job *ret)
 {
 	const struct image_layer *l = &m->img->layers[i];
-	cleanup_fd int spool = scratch_file(), out = spool < 0 ? -1 : scratch_file();
+	cleanup_fd int spool = open_spool(m, i), out = spool < 0 ? -1 : scratch_file();
 	char name[DIGEST_STR_LEN];
 	struct ingest in = { .tree = m->parts.tree,
 		.space = i,
@@ -141,7 +156,7 @@ static int read_layer(struct accel_job *m, uint32_t i, struct stream *plain, str
 		stream_close(plain);
 		return -EIO;
 	}
-	r = ingest_layer(&in, plain);
+	r = plain ? ingest_layer(&in, plain) : ingest_again(&in, m->conf->journal);
 	if (r)
 		return r;
 	m->stats.shared += in.shared;
@@ -170,7 +185,7 @@ static int make_each_layer(struct accel_job *m, struct intake *in)
 		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, m->img->n_layers,
 			digest_hex(&l->desc.digest, hex));
 		p = progress_start(what, l->desc.size);
-		r = read_layer(m, i, intake_next(in), &next);
+		r = read_layer(m, i, in ? intake_next(in) : NULL, &next);
 		e = i ? end_job(m, &job, i - 1) : 0;
 		if (r) {
 			progress_end(p, "failed");
@@ -191,7 +206,9 @@ static int make_each_layer(struct accel_job *m, struct intake *in)
 
 static int make_layers(struct accel_job *m)
 {
-	struct intake *in = intake_new(m->img->repo, m->img->layers, m->img->n_layers);
+	struct intake *in = m->conf->journal
+		? NULL
+		: intake_new(m->img->repo, m->img->layers, m->img->n_layers);
 	int r = make_each_layer(m, in);
 
 	intake_free(in);
@@ -319,6 +336,12 @@ static void make_manifest(struct accel_job *m, uint64_t serial)
 		json_close(b, '}');
 	}
 	json_close(b, '}');
+}
+
+const struct buf *accel_manifest(struct accel_job *m)
+{
+	make_manifest(m, 0);
+	return &m->manifest;
 }
 
 static int put_manifest(struct accel_job *m)
@@ -462,6 +485,23 @@ int accel_layers(
 	m->stats.original = image_layers_size(img);
 	*ret = m;
 	return make_layers(m);
+}
+
+struct accel_job *accel_made(struct image *img, struct repo *dst, const struct accel_conf *conf,
+	const struct accel *form)
+{
+	struct accel_job *m = xcalloc(1, sizeof *m);
+
+	*m = (struct accel_job){ .img = img, .dst = dst, .conf = conf };
+	m->boot = form->boot;
+	m->index = (struct desc){ form->index_digest, form->index_size };
+	m->data = xcalloc(form->n_data, sizeof *m->data);
+	for (uint32_t i = 0; i < form->n_data; i++)
+		m->data[m->n_data++] = form->data[i];
+	m->kept = xcalloc(img->n_layers, sizeof *m->kept);
+	for (uint32_t i = 0; i < img->n_layers; i++)
+		m->kept[i] = -1;
+	return m;
 }
 
 const struct accel_stats *accel_stats(const struct accel_job *j)

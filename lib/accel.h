@@ -4,6 +4,7 @@
 #define ACCEL_H
 
 #include "image.h"
+#include "journal.h"
 #include "pack.h"
 #include "tagindex.h"
 #include "trace.h"
@@ -16,7 +17,14 @@ struct accel_conf {
 	bool referrer;	 // no index: our manifest is a referrer of the original, in its own place
 	const char *tag; // that the index gets; NULL: the only image of a layout
 	bool keep_data;	 // a trace will be given to accel_boot
+	// the layers as a plain pull has left them, in place of what img's repo has: the journal,
+	// and the blocks of each layer's space, or -1; borrowed
+	struct journal_r *journal;
+	const int *blocks;
 };
+
+// What `convert` does when it is not told otherwise.
+struct pack_conf accel_pack(unsigned threads);
 
 struct accel_stats {
 	uint64_t original; // bytes of the layers as published
@@ -47,6 +55,11 @@ int accel_put(struct accel_job *j, struct form *ret) must_check;
 // The tag may have moved while we worked: then an index of ours would bring an old image back. tag = NULL:
 // the only image of a layout. -ECANCELED, -ENOENT logged.
 int accel_still_there(struct repo *repo, const char *tag, const struct digest *d) must_check;
+// Our manifest, after accel_boot; borrowed.
+const struct buf *accel_manifest(struct accel_job *j);
+// A job that has only to be delivered: a form of img whose blobs are at dst already.
+struct accel_job *accel_made(struct image *img, struct repo *dst, const struct accel_conf *conf,
+	const struct accel *form) must_check;
 const struct accel_stats *accel_stats(const struct accel_job *j);
 void accel_free(struct accel_job *j);
 

@@ -10,6 +10,7 @@
 #include "format.h"
 #include "indexw.h"
 #include "json.h"
+#include "kept.h"
 #include "layout.h"
 #include "log.h"
 #include "state.h"
@@ -208,6 +209,28 @@ static void use_manifest(struct census *c, struct census_image *im, yyjson_val *
 		use_index(c, im, &d);
 }
 
+// A form of this original that was made here and could not be pushed: its blobs are nowhere else.
+static void use_kept(struct census *c, struct census_image *im, const struct digest *manifest)
+{
+	cleanup_json yyjson_doc *doc = NULL;
+	cleanup_free char *p = NULL;
+	struct kept k = { 0 };
+	yyjson_arr_iter it;
+	yyjson_val *v;
+	struct digest d;
+	size_t n;
+	bool here = !kept_read(c->store, manifest, &k) && k.here;
+
+	free(steal(&k.why));
+	if (!here || !need(c, &k.form) || store_get(c->store, &k.form, MANIFEST_MAX, &p, &n) ||
+		json_parse(p, n, NULL, &doc))
+		return;
+	use_manifest(c, im, json_root(doc));
+	it = yyjson_arr_iter_with(json_arr(json_root(doc), "layers"));
+	while ((v = yyjson_arr_iter_next(&it)))
+		need_text(c, json_str(v, "digest"), &d);
+}
+
 // A manifest, or an index whose entries are manifests: one level, as everywhere here.
 static void use_top(struct census *c, struct census_image *im, const struct digest *d, bool nested)
 {
@@ -224,6 +247,7 @@ static void use_top(struct census *c, struct census_image *im, const struct dige
 	if (!list) {
 		use_manifest(c, im, json_root(doc));
 		use_local(c, im, d);
+		use_kept(c, im, d);
 		return;
 	}
 	it = yyjson_arr_iter_with(list);

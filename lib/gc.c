@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "kept.h"
 #include "layout.h"
 #include "log.h"
 
@@ -271,6 +272,32 @@ static void sweep_notes(
 		close(fd);
 }
 
+// What is known of the conversion of an original that is no more here. What was found bad is another
+// matter: that may not even have been kept.
+static bool is_of_needed(const struct census *c, const char *name)
+{
+	cleanup_free char *hex = xstrndup(name, 64);
+
+	return !strcmp(name + strlen(hex), KEPT_BAD) || is_needed(c, hex);
+}
+
+static bool is_no_verdict(const struct census *c, const char *name)
+{
+	(void)c;
+	return strlen(name) < 64 || strcmp(name + 64, KEPT_BAD);
+}
+
+static bool is_needed_local(const struct census *c, const char *hex)
+{
+	for (size_t i = 0; i < c->n_locals; i++) {
+		char is[65];
+
+		if (c->locals[i].needed && !strcmp(digest_hex(&c->locals[i].manifest, is), hex))
+			return true;
+	}
+	return false;
+}
+
 static int sweep(struct gc *g)
 {
 	int r;
@@ -280,6 +307,8 @@ static int sweep(struct gc *g)
 	sweep_dir(g, "local", ".tmp-");
 	sweep_dir(g, "use", ".tmp-");
 	sweep_dir(g, "stats", ".tmp-");
+	sweep_dir(g, "accel", ".tmp-");
+	sweep_dir(g, "journal", ".tmp-");
 	sweep_dir(g, "blobs/sha256", ".tmp-");
 	for (size_t i = 0; i < g->c->n_spaces; i++) {
 		char path[80], hex[65];
@@ -288,6 +317,10 @@ static int sweep(struct gc *g)
 		sweep_dir(g, path, "new-");
 	}
 	sweep_notes(g, "use", is_used);
+	sweep_notes(g, "accel", is_of_needed);
+	if (g->o->forget_bad)
+		sweep_notes(g, "accel", is_no_verdict);
+	sweep_notes(g, "journal", is_needed_local);
 	sweep_notes(g, "stats", is_needed);
 	r = sweep_locals(g);
 	if (!r)

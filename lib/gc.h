@@ -6,9 +6,10 @@
 #include "census.h"
 
 struct gc_opts {
-	bool dry_run;	// only says what would be done
-	bool wait;	// for others to be ready; else -EBUSY
-	uint64_t limit; // bytes to leave at most; UINT64_MAX: as many as there are
+	bool dry_run;	 // only says what would be done
+	bool wait;	 // for others to be ready; else -EBUSY
+	bool forget_bad; // accelerated forms that were found bad may be tried again
+	uint64_t limit;	 // bytes to leave at most; UINT64_MAX: as many as there are
 	// told of each step, before it is done: "forget", "trim", "remove"; what; bytes that it frees
 	void (*say)(void *arg, const char *step, const char *what, uint64_t bytes);
 	void *arg;

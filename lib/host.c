@@ -5,8 +5,10 @@
 #include "feed.h"
 #include "format.h"
 #include "indexw.h"
+#include "kept.h"
 #include "log.h"
 #include "plain.h"
+#include "seal.h"
 #include "tagindex.h"
 
 // ---- the manifests: asked for, or remembered ----
@@ -16,22 +18,94 @@ static enum image_want wanted(const struct host_opts *o)
 	return o->original ? IMAGE_ORIGINAL : o->must_be_accelerated ? IMAGE_PROOF : IMAGE_ANY;
 }
 
+static bool is_bad(void *arg, const struct digest *form)
+{
+	const struct host_image *h = arg;
+	cleanup_free char *why = kept_bad(h->store, form);
+
+	return why;
+}
+
+// With `must_be_accelerated` somebody wants to know what is wrong with it.
+static int open_in(
+	struct host_image *h, struct repo *repo, const struct ref *ref, const struct host_opts *o)
+{
+	struct image_veto veto = { is_bad, h };
+
+	return image_open_but(
+		repo, ref, &o->platform, wanted(o), o->must_be_accelerated ? NULL : &veto, &h->img);
+}
+
+// What is wrong with the thing itself, not with the way to it.
+static bool is_content(int r)
+{
+	return r == -EBADMSG || r == -ENOENT || r == -EFBIG || r == -EPROTO || r == -ENODATA;
+}
+
+void host_refuse_form(struct host_image *h, const char *why)
+{
+	if (h->img && h->img->accel)
+		kept_set_bad(h->store, &h->img->accel->man.digest, why);
+}
+
+static void say_why(struct host_image *h, const char *fmt, ...) printf_like(2, 3);
+static void say_why(struct host_image *h, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(h->why_form, sizeof h->why_form, fmt, ap);
+	va_end(ap);
+}
+
+// The form that the reference itself led to was left out when the image was resolved.
+static void note_left_out(struct host_image *h)
+{
+	struct image *img = h->img;
+	cleanup_free char *why = NULL;
+	char s[DIGEST_STR_LEN];
+
+	if (!img->left_out_error)
+		return;
+	digest_str(&img->left_out, s);
+	if (img->left_out_error != -EPERM) {
+		say_why(h, "accelerated form %s: %s", s, img->left_out_why);
+		if (is_content(img->left_out_error))
+			kept_set_bad(h->store, &img->left_out, img->left_out_why);
+		img->left_out_error = 0;
+		return;
+	}
+	img->left_out_error = 0;
+	why = kept_bad(h->store, &img->left_out);
+	say_why(h, "accelerated form %s was found bad before: %s", s, why ? why : "");
+	warn("%s: the accelerated form %s was found bad before (%s); the original is used; 'fcpull gc' forgets that",
+		h->name, s, why ? why : "");
+}
+
 // The accelerated form of an image whose reference does not list one. Here, and nowhere else, is the
-// order of the places.
+// order of the places; what this host has made itself comes after them (next_form). Nobody is asked
+// when all of the original is here already.
 static int look_further(struct host_image *h, const struct ref *ref, const struct host_opts *o)
 {
-	if (o->original || h->img->accel)
+	struct image_veto veto = { is_bad, h };
+	struct digest known;
+	int r;
+
+	note_left_out(h);
+	if (o->original || h->img->accel ||
+		(o->prefer_here && !store_local_index(h->store, &h->img->man.digest, &known)))
 		return 0;
-	return image_look_up(h->img, ref, wanted(o));
+	r = image_look_up(h->img, ref, wanted(o), o->must_be_accelerated ? NULL : &veto);
+	note_left_out(h);
+	return r;
 }
 
 static int open_remote(struct host_image *h, const struct ref *ref, const struct host_opts *o)
 {
 	int r = repo_open(ref, &o->net, false, &h->repo);
 
-	if (r)
-		return r;
-	r = image_open(h->repo, ref, &o->platform, wanted(o), &h->img);
+	if (!r)
+		r = open_in(h, h->repo, ref, o);
 	return r ? r : look_further(h, ref, o);
 }
 
@@ -48,7 +122,9 @@ static int open_stored(struct host_image *h, const struct host_opts *o)
 	manifest_fini(&m);
 	if (r)
 		return r;
-	r = image_open(h->store->repo, &ref, &o->platform, wanted(o), &h->img);
+	r = open_in(h, h->store->repo, &ref, o);
+	if (!r)
+		note_left_out(h);
 	if (!r && tagindex_is_local(&h->img->top))
 		h->img->top.digest = h->img->man.digest;
 	return r;
@@ -188,11 +264,11 @@ static int fetch_index(struct host_image *h, const struct accel *a, bool boot, c
 	net_stats_get(&before);
 	h->known_bytes = before.bytes_in + a->index_size;
 	if (boot) {
-		r = repo_open_blob(h->repo, &a->boot, 0, &s);
+		r = repo_open_blob(h->source, &a->boot, 0, &s);
 		if (!r)
 			r = stream_read_full(s, p, a->index_size);
 	} else {
-		r = repo_read_range(h->repo, &a->boot, 0, p, a->index_size);
+		r = repo_read_range(h->source, &a->boot, 0, p, a->index_size);
 	}
 	store_hold(h->store);
 	if (r)
@@ -236,7 +312,7 @@ static void follow_boot(struct host_image *h, struct stream *rest, const struct 
 	uint32_t first = first_missing_frame(h), n = index_frames(h->ix);
 	struct frame_view v;
 
-	if (first == n || h->offline) {
+	if (first == n || (h->offline && !h->kept)) {
 		stream_close(rest);
 		return;
 	}
@@ -244,7 +320,7 @@ static void follow_boot(struct host_image *h, struct stream *rest, const struct 
 		first = 0;
 	} else {
 		index_frame(h->ix, first, &v);
-		if (repo_open_blob(h->repo, &a->boot, a->index_size + v.off, &rest))
+		if (repo_open_blob(h->source, &a->boot, a->index_size + v.off, &rest))
 			return;
 	}
 	if (feed_start(rest, (struct net_opts *)&o->net, &h->boot_fd)) {
@@ -303,18 +379,112 @@ static int open_pulled(struct host_image *h)
 	return -EBADMSG;
 }
 
+// ---- which form ----
+
+// A form that was made on this host and is still here. -ENOENT: none.
+static int find_kept(struct host_image *h)
+{
+	struct ref own = { .transport = REF_OCI, .dir = h->store->path };
+	struct manifest m = { 0 };
+	char s[DIGEST_STR_LEN];
+	struct kept k = { 0 };
+	int r = kept_read(h->store, &h->img->man.digest, &k);
+
+	if (!r && (!k.here || is_bad(h, &k.form)))
+		r = -ENOENT;
+	if (!r)
+		r = repo_get_manifest(h->store->repo, digest_str(&k.form, s), &m);
+	if (!r)
+		r = image_add_form(h->img, &m);
+	kept_fini(&k);
+	if (r)
+		return r;
+	h->kept = true;
+	r = repo_open(&own, &(struct net_opts){ 0 }, false, &h->source);
+	if (!r)
+		say_why(h, "made on this host, kept in the store");
+	return r;
+}
+
+// The next accelerated form to try, into h->img->accel. 0, or -ENOENT: no more. The order is that of
+// what they cost: a later place is not asked when an earlier one has a good one.
+static int next_form(struct host_image *h, unsigned *step)
+{
+	while ((*step)++ < 2) {
+		if (*step == 1 && h->img->accel) {
+			say_why(h,
+				h->img->looked_up ? "found beside the reference"
+						  : "listed under the same reference");
+			return 0;
+		}
+		if (*step == 2 && !find_kept(h))
+			return 0;
+	}
+	return -ENOENT;
+}
+
+static void leave_form(struct host_image *h, int error)
+{
+	char s[DIGEST_STR_LEN];
+
+	warn("%s: the accelerated form is not usable; the original is used", h->name);
+	say_why(h, "accelerated form %s is not usable", digest_str(&h->img->accel->man.digest, s));
+	(void)error;
+	image_drop_form(h->img);
+	if (h->kept)
+		repo_close(h->source);
+	h->source = h->repo;
+	h->kept = false;
+}
+
+static int open_form(struct host_image *h, const struct host_opts *o)
+{
+	unsigned step = 0;
+	int r = 0;
+
+	while (!next_form(h, &step)) {
+		r = open_accelerated(h, o);
+		if (!r || o->must_be_accelerated)
+			return r;
+		if (is_content(r))
+			host_refuse_form(h, log_last());
+		leave_form(h, r);
+	}
+	return -ENOENT;
+}
+
+// All of the original is here and proved: nothing could be faster.
+static bool is_here(struct host_image *h)
+{
+	if (open_pulled(h))
+		return false;
+	if (sealed_image(h->store, h->ix))
+		return true;
+	index_free(h->ix);
+	h->ix = NULL;
+	return false;
+}
+
 static int open_index(struct host_image *h, const struct host_opts *o)
 {
 	int r;
 
 	store_hold(h->store);
-	if (h->img->accel) {
-		r = open_accelerated(h, o);
-		if (!r || o->must_be_accelerated || (r != -EBADMSG && r != -ENOENT))
-			return r;
-		warn("%s: the accelerated form is not usable; the original is used", h->name);
+	h->source = h->repo;
+	if (o->prefer_here && !o->must_be_accelerated && is_here(h)) {
+		h->form = "original";
+		say_why(h, "all of it is here%s",
+			h->img->accel ? ", so the accelerated form is not needed" : "");
+		h->lacks = !h->img->accel;
+		return 0;
 	}
+	r = o->original ? -ENOENT : open_form(h, o);
+	if (r != -ENOENT || o->must_be_accelerated)
+		return r;
 	h->form = "original";
+	h->lacks = !o->original;
+	if (!*h->why_form)
+		say_why(h, o->original ? "asked for" : "it has no accelerated form");
 	if (!open_pulled(h) || o->metadata_only)
 		return 0;
 	if (h->offline)
@@ -422,6 +592,7 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 static int open_known(
 	struct host_image *h, const struct ref *ref, bool accelerated, const struct host_opts *o)
 {
+	struct ref own = { .transport = REF_OCI, .dir = (char *)(uintptr_t)o->root };
 	cleanup_free char *p = NULL;
 	char str[DIGEST_STR_LEN];
 	size_t n;
@@ -439,7 +610,13 @@ static int open_known(
 	if (r)
 		return r;
 	list_data(h);
-	return accelerated ? repo_open(ref, &o->net, false, &h->repo) : 0;
+	h->kept = o->kept;
+	r = !accelerated  ? 0
+		: o->kept ? repo_open(&own, &o->net, false, &h->source)
+			  : repo_open(ref, &o->net, false, &h->repo);
+	if (!o->kept)
+		h->source = h->repo;
+	return r;
 }
 
 int host_open_index(const char *reference, const struct digest *index, bool accelerated,
@@ -471,13 +648,16 @@ int host_start(struct host_image *h)
 	bool accel = !strcmp(h->form, "accelerated");
 	struct lazy_conf conf = { .ix = h->ix,
 		.store = h->store,
-		.repo = accel ? h->repo : NULL,
+		.repo = accel ? h->source : NULL,
 		.data = h->data,
 		.deadline_ns = h->deadline_ns,
 		.stats = h->stats };
 	int r;
 
-	info("%s: the %s form is used", h->name, h->form);
+	h->sealed = h->trust_seal && sealed_image(h->store, h->ix);
+	conf.proved = h->sealed;
+	info("%s: the %s form is used%s%s", h->name, h->form, *h->why_form ? ": " : "",
+		h->why_form);
 	r = lazy_open(&conf, &h->lz);
 	store_release(h->store); // the spaces are open
 	return r;
@@ -493,6 +673,8 @@ void host_close(struct host_image *h)
 		store_forget_local_index(h->store, &original);
 	}
 	lazy_close(h->lz);
+	if (h->kept)
+		repo_close(h->source);
 	stats_free(h->stats);
 	if (h->boot_fd >= 0)
 		close(h->boot_fd);

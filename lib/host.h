@@ -19,13 +19,17 @@ struct host_opts {
 	bool must_be_accelerated; // no fallback: a missing or broken accelerated form is an error
 	bool boot;		  // the boot stream is wanted
 	bool metadata_only;	  // pull nothing: ix is NULL for an original that is not here
+	bool prefer_here; // an original all of which is here, and proved, before any accelerated form
+	bool kept;	  // for host_open_index: the form's data is in the store's own blobs
 	unsigned threads;
 };
 
 struct host_image {
 	struct store *store;
-	struct repo *repo; // where it comes from; NULL: the store alone knows it
-	struct image *img; // its manifests and config
+	struct repo *repo;   // where it comes from; NULL: the store alone knows it
+	struct repo *source; // where missing data comes from: repo, or the store's own blobs
+	bool kept;	     // it is the latter: a form that was made on this host
+	struct image *img;   // its manifests and config
 	struct index *ix;
 	struct digest index;  // the packed index in the store
 	struct desc *data;    // the blobs of the index's spaces that have one, in order
@@ -36,10 +40,14 @@ struct host_image {
 	struct stats
 		*stats; // for host_start: where the engine counts, or NULL; freed by host_close
 	uint64_t deadline_ns; // for host_start: struct lazy_conf's
+	bool trust_seal;      // for host_start: what is sealed is not proved again
+	bool sealed;	      // ... and all of it is
 	struct lazy *lz;      // after host_start
 	char *name;	      // as given, completed: "docker.io/library/alpine:3"
 	char *key;	      // its name in the store's index.json
 	const char *form;     // "accelerated", "original"
+	char why_form[400];   // why that one
+	bool lacks;	      // no accelerated form of it is to be had
 	bool fresh;	      // the registry was asked
 	bool offline;	      // the registry could not be asked; the store's state is used
 };
@@ -57,6 +65,8 @@ int host_key(const char *reference, char **ret) must_check;
 // asked for at the reference's repository. -errno logged.
 int host_open_index(const char *reference, const struct digest *index, bool accelerated,
 	const struct host_opts *o, struct host_image **ret) must_check;
+// The accelerated form that was opened is not to be used again: it is remembered as bad.
+void host_refuse_form(struct host_image *h, const char *why);
 // Starts the demand engine: h->lz. Until here the process has no threads. -errno logged.
 int host_start(struct host_image *h) must_check;
 void host_close(struct host_image *h);

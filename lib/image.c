@@ -485,9 +485,29 @@ static int enter_nested(
 	return r;
 }
 
+// Whether a form may be tried; it is the one that is left out until it turns out to be good.
+static bool may_try(struct image *img, const char *digest, const struct image_veto *veto)
+{
+	bool refused;
+
+	if (digest_parse(digest, &img->left_out))
+		return false;
+	refused = veto && veto->bad(veto->arg, &img->left_out);
+	img->left_out_error = refused ? -EPERM : 0;
+	return !refused;
+}
+
+// How a try has ended. Returns r.
+static int tried(struct image *img, int r)
+{
+	img->left_out_error = r;
+	snprintf(img->left_out_why, sizeof img->left_out_why, "%s", r ? log_last() : "");
+	return r;
+}
+
 // The accelerated form of e, which either index may list.
 static int get_accel(struct image *img, yyjson_doc *doc, yyjson_doc *inner, const struct entry *e,
-	struct found *ret)
+	const struct image_veto *veto, struct found *ret)
 {
 	struct entry ours = { 0 };
 	const char *name = img->repo->name;
@@ -496,14 +516,15 @@ static int get_accel(struct image *img, yyjson_doc *doc, yyjson_doc *inner, cons
 	if (!r && !*ours.digest && inner)
 		r = entry_find_accel(json_root(inner), e->digest, name, &ours);
 	drop_copy(img, &ours);
-	if (!r && *ours.digest)
-		r = accel_get(img, &ours, ret);
+	if (!r && *ours.digest && may_try(img, ours.digest, veto))
+		r = tried(img, accel_get(img, &ours, ret));
 	free(ours.copy);
 	return r;
 }
 
 // An index: chooses the original and, when wanted, its accelerated form.
-static int open_index(struct image *img, const struct platform *want, enum image_want accel)
+static int open_index(struct image *img, const struct platform *want, enum image_want accel,
+	const struct image_veto *veto)
 {
 	cleanup_json yyjson_doc *doc = NULL;
 	cleanup_json yyjson_doc *inner = NULL;
@@ -522,14 +543,14 @@ static int open_index(struct image *img, const struct platform *want, enum image
 		return r;
 	}
 	if (accel != IMAGE_ORIGINAL) {
-		r = get_accel(img, doc, inner, &e, &f);
+		r = get_accel(img, doc, inner, &e, veto, &f);
 		r = r && accel == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	img->platform = e.platform;
 	if (!r)
 		r = open_original(img, &e, &f);
 	if (!r && f.accel) {
-		r = accel_take(img, &f);
+		r = tried(img, accel_take(img, &f));
 		r = r && accel == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	free(e.copy);
@@ -547,7 +568,8 @@ static char *copy_bytes(const struct manifest *m)
 }
 
 // An accelerated manifest: its subject is the original.
-static int open_accelerated(struct image *img, yyjson_val *subject, enum image_want want)
+static int open_accelerated(
+	struct image *img, yyjson_val *subject, enum image_want want, const struct image_veto *veto)
 {
 	struct manifest *top = &img->top;
 	struct entry e = { 0 }, ours = { .size = top->len };
@@ -560,15 +582,15 @@ static int open_accelerated(struct image *img, yyjson_val *subject, enum image_w
 	e.size = d.size;
 	digest_str(&d.digest, e.digest);
 	digest_str(&top->digest, ours.digest);
-	if (want != IMAGE_ORIGINAL) {
+	if (want != IMAGE_ORIGINAL && may_try(img, ours.digest, veto)) {
 		ours.copy = copy_bytes(top);
-		r = accel_get(img, &ours, &f);
+		r = tried(img, accel_get(img, &ours, &f));
 		r = r && want == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	if (!r)
 		r = open_original(img, &e, &f);
 	if (!r && f.accel) {
-		r = accel_take(img, &f);
+		r = tried(img, accel_take(img, &f));
 		r = r && want == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	free(e.copy);
@@ -577,7 +599,7 @@ static int open_accelerated(struct image *img, yyjson_val *subject, enum image_w
 }
 
 // A single manifest: the original, or an accelerated one.
-static int open_single(struct image *img, enum image_want want)
+static int open_single(struct image *img, enum image_want want, const struct image_veto *veto)
 {
 	cleanup_json yyjson_doc *doc = NULL;
 	struct manifest *top = &img->top;
@@ -590,7 +612,7 @@ static int open_single(struct image *img, enum image_want want)
 	type = json_str(json_root(doc), "artifactType");
 	subject = json_obj(json_root(doc), "subject");
 	if (type && !strcmp(type, MT_FCPULL_IMAGE) && subject)
-		return open_accelerated(img, subject, want);
+		return open_accelerated(img, subject, want, veto);
 	img->man = *top;
 	img->man.ref_name = NULL;
 	img->man.bytes = copy_bytes(top);
@@ -598,8 +620,8 @@ static int open_single(struct image *img, enum image_want want)
 	return r ? r : read_config(img, NULL);
 }
 
-int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform,
-	enum image_want want, struct image **ret)
+int image_open_but(struct repo *repo, const struct ref *ref, const struct platform *platform,
+	enum image_want want, const struct image_veto *veto, struct image **ret)
 {
 	struct image *img = xcalloc(1, sizeof *img);
 	int r;
@@ -609,7 +631,8 @@ int image_open(struct repo *repo, const struct ref *ref, const struct platform *
 	r = get_manifest(repo, ref->digest ? ref->digest : ref->tag, &img->top);
 	if (!r) {
 		img->top_is_index = media_type_is_index(img->top.media_type);
-		r = img->top_is_index ? open_index(img, platform, want) : open_single(img, want);
+		r = img->top_is_index ? open_index(img, platform, want, veto)
+				      : open_single(img, want, veto);
 	}
 	if (!r && !*img->platform.os)
 		img->platform = img->config.platform;
@@ -624,7 +647,14 @@ int image_open(struct repo *repo, const struct ref *ref, const struct platform *
 	return 0;
 }
 
-int image_look_up(struct image *img, const struct ref *ref, enum image_want want)
+int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform,
+	enum image_want want, struct image **ret)
+{
+	return image_open_but(repo, ref, platform, want, NULL, ret);
+}
+
+int image_look_up(struct image *img, const struct ref *ref, enum image_want want,
+	const struct image_veto *veto)
 {
 	struct entry e = { 0 };
 	struct found f = { 0 };
@@ -636,10 +666,15 @@ int image_look_up(struct image *img, const struct ref *ref, enum image_want want
 	where = lookup_accel(img->repo, ref, &img->man.digest, &e);
 	if (!where)
 		return 0;
+	if (!may_try(img, e.digest, veto)) {
+		free(e.copy);
+		return 0;
+	}
 	drop_copy(img, &e);
 	r = accel_get(img, &e, &f);
 	if (!r)
 		r = accel_take(img, &f);
+	tried(img, r);
 	if (r)
 		warn("%s: so said %s", img->repo->name, where);
 	else
@@ -648,6 +683,25 @@ int image_look_up(struct image *img, const struct ref *ref, enum image_want want
 	free(e.copy);
 	found_fini(&f);
 	return r && want == IMAGE_ANY ? leave_accel(img) : r;
+}
+
+int image_add_form(struct image *img, struct manifest *form)
+{
+	struct found f = { .accel = xcalloc(1, sizeof *f.accel) };
+	int r;
+
+	f.accel->man = *form;
+	*form = (struct manifest){ 0 };
+	r = accel_parse(img->repo->name, &f);
+	if (!r)
+		r = accel_take(img, &f);
+	found_fini(&f);
+	return r;
+}
+
+void image_drop_form(struct image *img)
+{
+	accel_free(steal(&img->accel));
 }
 
 static void free_strings(char **v)

@@ -49,6 +49,11 @@ struct image {
 	uint32_t n_layers;
 	struct platform platform; // of the entry that was chosen (index), else of the config
 	struct accel *accel;	  // or NULL
+	// a form that was found and left out: its manifest, and why: -EPERM, the caller has refused
+	// it; else what was wrong with it, or with the way to it. 0: none was
+	struct digest left_out;
+	int left_out_error;
+	char left_out_why[512]; // what was said then
 };
 
 enum image_want {
@@ -58,15 +63,31 @@ enum image_want {
 	IMAGE_ACCELERATED, // as above, and its absence is an error
 };
 
+// Whether an accelerated form, by the digest of its manifest, must not be used.
+struct image_veto {
+	bool (*bad)(void *arg, const struct digest *form);
+	void *arg;
+};
+
 // Resolves ref in repo. ref names a manifest, an index (the entry for `platform` is taken: first
 // match by os, arch, variant), or an accelerated manifest itself (its subject is the original).
 // -ENOENT and all others logged, with the remedy.
 int image_open(struct repo *repo, const struct ref *ref, const struct platform *platform,
 	enum image_want want, struct image **ret) must_check;
+// The same; what veto (or NULL) refuses is not even read.
+int image_open_but(struct repo *repo, const struct ref *ref, const struct platform *platform,
+	enum image_want want, const struct image_veto *veto, struct image **ret) must_check;
 // Looks for the accelerated form where the reference itself does not list it (lookup.h), when img
 // has none. 0: img->accel is set, or there is none; a broken one: as image_open() does for `want`.
-int image_look_up(struct image *img, const struct ref *ref, enum image_want want) must_check;
+int image_look_up(struct image *img, const struct ref *ref, enum image_want want,
+	const struct image_veto *veto) must_check;
 void image_free(struct image *img);
+
+// Gives img, which has none, an accelerated form that was found elsewhere: its manifest, taken over in
+// any case. -EBADMSG logged: it is none, or not of this original.
+int image_add_form(struct image *img, struct manifest *form) must_check;
+// Img has none any more.
+void image_drop_form(struct image *img);
 
 // Total of the layers' sizes as published.
 uint64_t image_layers_size(const struct image *img);

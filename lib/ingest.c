@@ -152,16 +152,36 @@ static bool can_share(const struct ingest *in, const struct content *c)
 	return c->space == in->space || c->block != TREE_NONE;
 }
 
+// Enters a content that the spool holds at c->spool: as a new one, or as one that is there already.
+// True: it is new.
+static bool enter_content(struct ingest *in, const struct content *c, uint32_t *ret)
+{
+	uint32_t same = in->share ? tree_find_content(in->tree, &c->sha, c->size) : TREE_NONE;
+
+	in->bytes += c->size;
+	if (same != TREE_NONE && can_share(in, tree_content(in->tree, same))) {
+		in->shared += c->size;
+		*ret = same;
+		return false;
+	}
+	*ret = tree_add_content(in->tree, c);
+	return true;
+}
+
+static struct content new_content(const struct ingest *in, uint64_t size, uint32_t spool)
+{
+	return (struct content){ .size = size,
+		.space = in->space,
+		.spool = spool,
+		.block = TREE_NONE,
+		.unique = !in->share };
+}
+
 static int take_file(
 	struct ingest *in, struct spool *sp, struct tar *t, uint64_t size, uint32_t *ret)
 {
-	struct content c = { .size = size,
-		.space = in->space,
-		.spool = (uint32_t)sp->tail,
-		.block = TREE_NONE,
-		.unique = !in->share };
+	struct content c = new_content(in, size, (uint32_t)sp->tail);
 	uint64_t blocks = blocks_of(size);
-	uint32_t same;
 	int r;
 
 	if (sp->tail + blocks > UINT32_MAX)
@@ -169,15 +189,8 @@ static int take_file(
 	r = spool_file(sp, t, size, in->share ? &c.sha : NULL);
 	if (r)
 		return r;
-	in->bytes += size;
-	same = in->share ? tree_find_content(in->tree, &c.sha, size) : TREE_NONE;
-	if (same != TREE_NONE && can_share(in, tree_content(in->tree, same))) {
-		in->shared += size;
-		*ret = same;
-		return 0;
-	}
-	sp->tail += blocks;
-	*ret = tree_add_content(in->tree, &c);
+	if (enter_content(in, &c, ret))
+		sp->tail += blocks;
 	return 0;
 }
 
@@ -195,10 +208,16 @@ static int take_entries(struct ingest *in, struct spool *sp, struct tar *t)
 			if (r)
 				return r;
 		}
+		if (in->journal)
+			journal_put(in->journal, &e,
+				content == TREE_NONE ? UINT32_MAX
+						     : tree_content(in->tree, content)->spool);
 		r = tree_add(in->tree, &e, content, in->name);
 		if (r)
 			return r;
 	}
+	if (!r && in->journal)
+		journal_put_end(in->journal);
 	return r ? r : tree_end_layer(in->tree, in->name);
 }
 
@@ -246,4 +265,52 @@ int ingest_layer(struct ingest *in, struct stream *plain)
 
 	stream_close(plain);
 	return r;
+}
+
+// ---- a layer that was read before ----
+
+// The digest of a content that stands in the spool.
+static int hash_again(const struct ingest *in, struct content *c, uint8_t *buf)
+{
+	struct sha256 h;
+
+	sha256_init(&h);
+	for (uint64_t at = 0; at < c->size;) {
+		size_t n = (size_t)MIN(c->size - at, (uint64_t)IO_SIZE);
+		int r = pread_full(in->spool, buf, n, ((uint64_t)c->spool << BLOCK_SHIFT) + at);
+
+		if (r)
+			return warn_errno(r, "layer %s: read what the store has of it", in->name);
+		sha256_update(&h, buf, n);
+		at += n;
+	}
+	c->sha = sha256_final(&h);
+	return 0;
+}
+
+int ingest_again(struct ingest *in, struct journal_r *from)
+{
+	cleanup_free uint8_t *buf = xmalloc(IO_SIZE);
+	struct tar_entry e;
+	uint32_t spool;
+	int r;
+
+	tree_begin_layer(in->tree);
+	while ((r = journal_next(from, &e, &spool)) == 1) {
+		uint32_t content = TREE_NONE;
+
+		in->entries++;
+		if (spool != UINT32_MAX) {
+			struct content c = new_content(in, e.size, spool);
+
+			r = hash_again(in, &c, buf);
+			if (r)
+				return r;
+			enter_content(in, &c, &content);
+		}
+		r = tree_add(in->tree, &e, content, in->name);
+		if (r)
+			return r;
+	}
+	return r ? r : tree_end_layer(in->tree, in->name);
 }

@@ -492,6 +492,19 @@ static int start_threads(struct lazy *lz)
 	return 0;
 }
 
+// All chunks that are here are as good as those that were proved in this process.
+static void trust_present(struct lazy *lz)
+{
+	for (uint32_t i = 0; i < index_chunks(lz->conf.ix); i++) {
+		struct chunk_view c;
+
+		index_chunk(lz->conf.ix, i, &c);
+		if (c.codec != CODEC_ZERO &&
+			space_has(&lz->spaces[c.space].file, c.block, c.blocks))
+			lz->state[i] = ST_OK;
+	}
+}
+
 int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 {
 	struct lazy *lz = xcalloc(1, sizeof *lz);
@@ -521,6 +534,8 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 	pthread_cond_init(&lz->expiry, NULL);
 	pthread_cond_init(&lz->filled, NULL);
 	r = open_spaces(lz);
+	if (!r && conf->proved)
+		trust_present(lz);
 	if (!r)
 		r = start_threads(lz);
 	if (r) {
@@ -631,6 +646,11 @@ bool lazy_complete(const struct lazy *lz, bool proved, uint32_t *cursor)
 			return false;
 	}
 	return true;
+}
+
+bool lazy_bad_source(const struct lazy *lz)
+{
+	return lz->bad_source;
 }
 
 bool lazy_damaged(const struct lazy *lz)

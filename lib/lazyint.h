@@ -73,7 +73,7 @@ struct lazy {
 	size_t waiting;	      // waiters, of chunks and of the boot stream
 	uint64_t late, later; // when readers had last waited in vain: all their time; or in a hurry
 	_Atomic bool stop;
-	_Atomic bool no_cache_said, damaged;
+	_Atomic bool no_cache_said, damaged, bad_source;
 	struct lazy_boot *boot; // or NULL: the image has no frames
 	struct waiter *boot_waiters;
 	struct lazy_hooks hooks;

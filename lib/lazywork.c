@@ -226,6 +226,8 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill, struc
 			if (!e && decode(&c, w->packed + (c.off - a.off), w->plain))
 				e = corrupt(lz, &c);
 		}
+		if (e == -EBADMSG || e == -ENOENT)
+			lz->bad_source = true;
 		lazy_land(lz, i, &c, w->plain, e,
 			e ? 0
 			  : lazy_keep(lz, &lz->spaces[c.space].file, c.block, c.blocks, w->plain));

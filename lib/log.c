@@ -4,6 +4,7 @@
 
 enum log_level log_level = LOG_WARN;
 static const char *log_name = "fcpull";
+static _Thread_local char last_warning[512];
 
 void log_set_name(const char *name)
 {
@@ -11,8 +12,8 @@ void log_set_name(const char *name)
 }
 
 // One write per message, so that the lines of several threads and processes do not mix.
-__attribute__((format(printf, 3, 0))) static void emit(
-	const char *prefix, int err, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void emit(
+	enum log_level level, const char *prefix, int err, const char *fmt, va_list ap)
 {
 	char line[2048];
 	int e = errno;
@@ -23,6 +24,10 @@ __attribute__((format(printf, 3, 0))) static void emit(
 		n = (int)sizeof line - 160;
 	if (err)
 		n += snprintf(line + n, sizeof line - (size_t)n - 1, ": %s", strerror(err));
+	if (level == LOG_WARN)
+		snprintf(last_warning, sizeof last_warning, "%s", line + strlen(log_name) + 2);
+	if (log_level < level)
+		return;
 	line[n++] = '\n';
 	// a lost message cannot be reported anywhere else
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
@@ -36,11 +41,9 @@ int warn_errno(int r, const char *fmt, ...)
 	va_list ap;
 	bool complete = r == -EBADMSG || r == -EPROTO || r == -ECANCELED;
 
-	if (log_level >= LOG_WARN) {
-		va_start(ap, fmt);
-		emit("", complete ? 0 : r < 0 ? -r : r, fmt, ap);
-		va_end(ap);
-	}
+	va_start(ap, fmt);
+	emit(LOG_WARN, "", complete ? 0 : r < 0 ? -r : r, fmt, ap);
+	va_end(ap);
 	return r < 0 ? r : -r;
 }
 
@@ -48,11 +51,14 @@ void warn(const char *fmt, ...)
 {
 	va_list ap;
 
-	if (log_level < LOG_WARN)
-		return;
 	va_start(ap, fmt);
-	emit("", 0, fmt, ap);
+	emit(LOG_WARN, "", 0, fmt, ap);
 	va_end(ap);
+}
+
+const char *log_last(void)
+{
+	return last_warning;
 }
 
 void info(const char *fmt, ...)
@@ -62,7 +68,7 @@ void info(const char *fmt, ...)
 	if (log_level < LOG_INFO)
 		return;
 	va_start(ap, fmt);
-	emit("", 0, fmt, ap);
+	emit(LOG_INFO, "", 0, fmt, ap);
 	va_end(ap);
 }
 
@@ -73,7 +79,7 @@ void debug(const char *fmt, ...)
 	if (log_level < LOG_DEBUG)
 		return;
 	va_start(ap, fmt);
-	emit("debug: ", 0, fmt, ap);
+	emit(LOG_DEBUG, "debug: ", 0, fmt, ap);
 	va_end(ap);
 }
 

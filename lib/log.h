@@ -38,6 +38,8 @@ void warn(const char *fmt, ...) printf_like(1, 2);
 void info(const char *fmt, ...) printf_like(1, 2); // -v
 void debug(const char *fmt, ...)
 	printf_like(1, 2); // --debug; never a secret, never a signed query string
+// What this thread has warned of last, without the name; "" at the start. Until the next one.
+const char *log_last(void);
 // For untrusted text in messages: control bytes, ESC, non-UTF-8 and quotes escaped as \xNN, cut at
 // 200 bytes. Returns one of 8 rotating thread-local buffers.
 const char *log_quote_n(const char *s, size_t n);

@@ -11,8 +11,8 @@
 
 // Takes in one layer, `plain` (taken over), to the file `spool`; appends its space and chunks to
 // parts.
-static int read_layer(
-	struct image *img, uint32_t i, struct stream *plain, int spool, struct index_parts *parts)
+static int read_layer(struct image *img, uint32_t i, struct stream *plain, int spool,
+	struct index_parts *parts, struct journal_w *journal)
 {
 	const struct image_layer *l = &img->layers[i];
 	struct fmt_space *sp = &parts->spaces[i];
@@ -22,6 +22,7 @@ static int read_layer(
 		.space = i,
 		.spool = spool,
 		.cut = &cut,
+		.journal = journal,
 		.diff_id = &l->diff_id,
 		.name = digest_str(&l->desc.digest, name) };
 	int r = ingest_layer(&in, plain);
@@ -44,7 +45,8 @@ static void place_contents(struct tree *t)
 		tree_content(t, i)->block = tree_content(t, i)->spool;
 }
 
-static int read_layers(struct image *img, const int *spools, struct index_parts *parts)
+static int read_layers(
+	struct image *img, const int *spools, struct index_parts *parts, struct journal_w *journal)
 {
 	struct intake *in = intake_new(img->repo, img->layers, img->n_layers);
 	int r = 0;
@@ -56,7 +58,7 @@ static int read_layers(struct image *img, const int *spools, struct index_parts 
 		snprintf(what, sizeof what, "layer %u/%u %.12s", i + 1, img->n_layers,
 			digest_hex(&img->layers[i].desc.digest, hex));
 		p = progress_start(what, img->layers[i].desc.size);
-		r = read_layer(img, i, intake_next(in), spools[i], parts);
+		r = read_layer(img, i, intake_next(in), spools[i], parts, journal);
 		if (!r)
 			progress_add(p, img->layers[i].desc.size);
 		progress_end(p, r ? "failed" : "read");
@@ -65,7 +67,8 @@ static int read_layers(struct image *img, const int *spools, struct index_parts 
 	return r;
 }
 
-int plain_read(struct image *img, const int *spools, struct index **ret)
+static int read_image(
+	struct image *img, const int *spools, struct journal_w *journal, struct index **ret)
 {
 	struct index_parts parts = { .original = img->man.digest,
 		.config = img->config_desc.digest,
@@ -74,13 +77,18 @@ int plain_read(struct image *img, const int *spools, struct index **ret)
 
 	parts.tree = tree_new();
 	parts.spaces = xcalloc(img->n_layers, sizeof *parts.spaces);
-	r = read_layers(img, spools, &parts);
+	r = read_layers(img, spools, &parts, journal);
 	if (!r) {
 		place_contents(parts.tree);
 		r = index_build(&parts, ret);
 	}
 	index_parts_fini(&parts);
 	return r;
+}
+
+int plain_read(struct image *img, const int *spools, struct index **ret)
+{
+	return read_image(img, spools, NULL, ret);
 }
 
 // ---- into the store ----
@@ -123,9 +131,29 @@ static int open_spools(struct store *s, int *spools, uint32_t n)
 	return 0;
 }
 
+// The journal is for a later conversion only: without it the image is as good.
+static struct journal_w *begin_journal(struct store *s, int *ret_fd)
+{
+	struct journal_w *j;
+
+	*ret_fd = store_tmp(s);
+	return *ret_fd < 0 || journal_begin(*ret_fd, &j) ? NULL : j;
+}
+
+static void keep_journal(struct store *s, const struct image *img, struct journal_w *j, int fd)
+{
+	int r = journal_end(j);
+
+	if (!r)
+		r = store_adopt_journal(s, fd, &img->man.digest);
+	if (r)
+		debug("keep the journal of the image's layers: %s", strerror(-r));
+}
+
 int plain_pull(struct store *s, struct image *img, struct index **ret)
 {
-	int *spools = xmalloc(img->n_layers * sizeof *spools);
+	int *spools = xmalloc(img->n_layers * sizeof *spools), fd;
+	struct journal_w *journal = begin_journal(s, &fd);
 	struct index *ix = NULL;
 	int r;
 
@@ -133,7 +161,7 @@ int plain_pull(struct store *s, struct image *img, struct index **ret)
 		spools[i] = -1;
 	r = open_spools(s, spools, img->n_layers);
 	if (!r)
-		r = plain_read(img, spools, &ix);
+		r = read_image(img, spools, journal, &ix);
 	store_hold(s); // until the caller has named what comes now
 	if (!r)
 		r = adopt_all(s, spools, ix);
@@ -141,6 +169,11 @@ int plain_pull(struct store *s, struct image *img, struct index **ret)
 		r = keep_index(s, img, ix);
 	if (!r)
 		seal_image(s, ix); // what was hashed here is what was written
+	if (journal && !r)
+		keep_journal(s, img, steal(&journal), fd);
+	journal_drop(journal);
+	if (fd >= 0)
+		close(fd);
 	for (uint32_t i = 0; i < img->n_layers; i++)
 		if (spools[i] >= 0)
 			close(spools[i]);

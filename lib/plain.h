@@ -9,7 +9,8 @@
 #include "store.h"
 
 // Downloads and verifies all layers of img's original. The index made is kept in the store and
-// handed out. -errno logged; then nothing of it is left.
+// handed out, and so is a journal of the layers (journal.h), in journal/ of the store. -errno logged;
+// then nothing of it is left.
 int plain_pull(struct store *s, struct image *img, struct index **ret) must_check;
 
 // The same without a store: blocks of layer i go to spools[i] (img->n_layers open, empty files).

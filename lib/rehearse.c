@@ -70,6 +70,7 @@ static int make_args(struct child *c, const char *reference, const struct net_op
 	c->argv[c->n++] = "run";
 	add(c, "--root", c->store);
 	add(c, "--record", c->trace);
+	add(c, "--accelerate", "off");
 	add(c, "--platform", platform_str(platform, c->platform));
 	add(c, "--authfile", net->authfile);
 	add(c, "--cacert", net->cacert);

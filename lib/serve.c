@@ -24,6 +24,7 @@
 
 #include "credstore.h"
 #include "fuse.h"
+#include "hasten.h"
 #include "holder.h"
 #include "json.h"
 #include "local.h"
@@ -164,6 +165,7 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 			  *cacert = NULL;
 	cleanup_buf struct buf auth = { 0 }, text = { 0 }, addresses = { 0 };
 	const struct net_opts *net = conf->net;
+	char form[DIGEST_STR_LEN];
 	struct about a = {
 		.store = store,
 		.index = h->index,
@@ -175,7 +177,11 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 		.resolved = now_ns(),
 		.fill = fill_of(h, conf),
 		.fill_rate = conf->fill_rate,
+		.kept = h->kept,
+		.form = h->img && h->img->accel ? digest_str(&h->img->accel->man.digest, form)
+						: NULL,
 		.record = conf->record > 0,
+		.record_start = conf->record_start,
 		.deadline_ns = conf->deadline_ns,
 		.plain_http = net->plain_http,
 		.retries = net->retries,
@@ -348,6 +354,7 @@ static void describe(const struct host_image *h, const struct serve_conf *conf, 
 	s->driver = xstrdup(conf->driver);
 	s->why = xstrdup(conf->why);
 	s->form = xstrdup(h->form);
+	s->why_form = xstrdup(h->why_form);
 	s->digest = index_original(h->ix);
 	s->index = h->index;
 	s->deadline_ns = conf->deadline_ns;
@@ -548,8 +555,8 @@ static int serve_in(
 {
 	uint64_t end = now_ns() + START_MS * 1000000ull;
 	cleanup_free char *rest = xasprintf("%s %s %s %ju %d%s", conf->driver, h->form,
-		h->repo ? h->repo->name : "", (uintmax_t)conf->deadline_ns, conf->net->plain_http,
-		conf->record > 0 ? " record" : "");
+		h->source ? h->source->name : "", (uintmax_t)conf->deadline_ns,
+		conf->net->plain_http, conf->record > 0 ? " record" : "");
 	char base[17], id[STATE_ID_MAX];
 
 	make_id(h, rest, base);
@@ -659,7 +666,8 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 		close(steal_fd(&h->boot_fd));
 	if (r)
 		return r;
-	info("%s: the %s form is used; %s", h->name, h->form,
+	info("%s: the %s form is used%s%s; %s", h->name, h->form, *h->why_form ? ": " : "",
+		h->why_form,
 		!s.holder	   ? "local files, no process"
 			: s.shared ? "shared holder"
 				   : "new holder");
@@ -717,6 +725,8 @@ void serve_enter(int argc, char **argv)
 		_exit(holder_main(argc, argv));
 	if (!strcmp(argv[1], WORKER_ROLE))
 		_exit(worker_main());
+	if (!strcmp(argv[1], HASTEN_ROLE))
+		_exit(hasten_main());
 	warn("asked to become %s, which fcpull %s does not know", log_quote(argv[1]),
 		FCPULL_VERSION);
 	_exit(EXIT_FAILURE);

@@ -17,6 +17,7 @@ struct serve_conf {
 	bool hasty;	    // without a boot stream, LAZY_FILL_AUTO fills from the beginning
 	uint64_t fill_rate; // its bytes per second at most; 0: any
 	int record;	    // where reads are written down (implies `alone`); 0: nowhere
+	bool record_start;  // only those of the start, then read-ahead begins (record.h)
 	bool alone;	    // a holder and worker of its own in any case
 };
 

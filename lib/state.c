@@ -28,6 +28,7 @@ void state_fini(struct state *s)
 	free(s->driver);
 	free(s->why);
 	free(s->form);
+	free(s->why_form);
 	*s = (struct state){ 0 };
 }
 
@@ -255,6 +256,7 @@ static void put_state(const struct state *s, struct buf *b)
 	json_put_str(b, "digest", digest_str(&s->digest, d));
 	json_put_str(b, "index", digest_str(&s->index, d));
 	json_put_str(b, "form", s->form);
+	json_put_str(b, "why_form", s->why_form);
 	json_put_str(b, "store", s->store);
 	json_put_str(b, "driver", s->driver);
 	json_put_str(b, "why", s->why);
@@ -318,6 +320,8 @@ static int take_state(yyjson_val *o, struct state *s)
 		take_u32(o, "connection", &s->connection))
 		return -EBADMSG;
 	s->local = json_bool(o, "local", false);
+	if (take_str(o, "why_form", &s->why_form))
+		s->why_form = xstrdup(""); // a mount by an older fcpull
 	return 0;
 }
 

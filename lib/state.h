@@ -20,6 +20,7 @@ struct state {
 	char id[STATE_ID_MAX];
 	char *image, *source; // source: as /proc/mounts shows it
 	char *store, *driver, *why, *form;
+	char *why_form;
 	uint64_t deadline_ns;
 	struct digest digest;  // of the original's manifest
 	struct digest index;   // in the store

@@ -30,7 +30,8 @@ char *store_path(const char *path)
 
 static int open_dirs(struct store *s)
 {
-	static const char *const dirs[] = { "data", "local", "use", "tmp", "mnt" };
+	static const char *const dirs[] = { "data", "local", "journal", "accel", "use", "tmp",
+		"mnt" };
 	int r = mkdir_p(s->path, 0700);
 
 	if (r)
@@ -237,6 +238,13 @@ int store_get(struct store *s, const struct digest *d, size_t max, char **ret, s
 	return 0;
 }
 
+static void journal_path(const struct digest *manifest, char out[static 80])
+{
+	char hex[65];
+
+	snprintf(out, 80, "journal/%s", digest_hex(manifest, hex));
+}
+
 static void local_path(const struct digest *manifest, char out[static 80])
 {
 	char hex[65];
@@ -274,6 +282,35 @@ void store_forget_local_index(struct store *s, const struct digest *manifest)
 
 	local_path(manifest, path);
 	unlinkat(s->fd, path, 0);
+	journal_path(manifest, path);
+	unlinkat(s->fd, path, 0);
+}
+
+int store_journal(struct store *s, const struct digest *manifest)
+{
+	char path[80];
+	int fd;
+
+	journal_path(manifest, path);
+	fd = openat(s->fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+int store_adopt_journal(struct store *s, int fd, const struct digest *manifest)
+{
+	char path[80], from[64], name[64];
+	int r;
+
+	journal_path(manifest, path);
+	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
+	snprintf(name, sizeof name, "journal/.tmp-%d-%llu", (int)gettid(),
+		(unsigned long long)now_ns());
+	if (linkat(AT_FDCWD, from, s->fd, name, AT_SYMLINK_FOLLOW))
+		return -errno;
+	r = renameat(s->fd, name, s->fd, path) ? -errno : 0;
+	if (r)
+		unlinkat(s->fd, name, 0);
+	return r;
 }
 
 // ---- data spaces ----

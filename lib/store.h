@@ -3,6 +3,8 @@
 //	oci-layout index.json blobs/sha256/HEX	manifests, configs, index sections (lib/layout.c reads and writes these)
 //	data/HEX/{blocks,map,sealed}		a data space: sparse file, one bit per 4 KiB block; HEX = index_space_key; seal.h
 //	local/HEX				for an original that was pulled whole: digest of the index made here; HEX = its manifest
+//	journal/HEX				how its layers were read (journal.h), for a conversion; HEX as in local/
+//	accel/						accelerated forms that were made here, or found bad: kept.h
 //	use/HEX					an image's last use (its mtime), "pinned" in it; HEX = sha256 of its name in index.json
 //	limit					bytes that gc leaves when it is not told otherwise
 //	lock					held shared while something is brought in and nothing names it yet; gc's alone
@@ -61,7 +63,12 @@ int store_local_index(
 	struct store *s, const struct digest *manifest, struct digest *ret) must_check;
 int store_set_local_index(
 	struct store *s, const struct digest *manifest, const struct digest *index) must_check;
+// Forgets the journal too.
 void store_forget_local_index(struct store *s, const struct digest *manifest);
+// The journal of that pull: open for reading, or -ENOENT, silent. adopt: gives a file without a name
+// its place there; -errno, silent.
+int store_journal(struct store *s, const struct digest *manifest) must_check;
+int store_adopt_journal(struct store *s, int fd, const struct digest *manifest) must_check;
 
 // A data space opened for reading and writing. Whoever has one open holds a shared lock (flock) on
 // data/KEY: who is to remove it takes an exclusive one first, and holds that until it is gone.

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@
 #include "holder.h"
 #include "json.h"
 #include "lastaddr.h"
+#include "kept.h"
 #include "log.h"
 #include "record.h"
 #include "seal.h"
@@ -40,6 +42,9 @@ void about_write(const struct about *a, struct buf *out)
 	json_put_str(out, "store", a->store);
 	json_put_str(out, "index", digest_str(&a->index, index));
 	json_put_bool(out, "accelerated", a->accelerated);
+	json_put_bool(out, "kept", a->kept);
+	json_put_str(out, "form", a->form);
+	json_put_bool(out, "record_start", a->record_start);
 	json_put_str(out, "driver", a->driver);
 	json_put_u64(out, "deadline_ns", a->deadline_ns);
 	json_put_str(out, "authfile", a->authfile);
@@ -71,6 +76,9 @@ static int read_fields(yyjson_val *o, struct about *a)
 		.store = json_str(o, "store"),
 		.driver = json_str(o, "driver"),
 		.accelerated = json_bool(o, "accelerated", false),
+		.kept = json_bool(o, "kept", false),
+		.form = json_str(o, "form"),
+		.record_start = json_bool(o, "record_start", false),
 		.authfile = json_str(o, "authfile"),
 		.cacert = json_str(o, "cacert"),
 		.addresses = json_str(o, "addresses"),
@@ -144,7 +152,10 @@ static int open_image(const struct about *a, struct host_image **ret)
 	static struct host_opts o; // the repo borrows its net for as long as it is open
 
 	o = (struct host_opts){
-		.root = a->store, .root_fd = HOLD_STORE, .net = { .plain_http = a->plain_http }
+		.root = a->store,
+		.root_fd = HOLD_STORE,
+		.kept = a->kept,
+		.net = { .plain_http = a->plain_http },
 	};
 	// secrets never touch a disk, and after a switch_root not even /proc can be reached by name
 	o.net.in_memory = true;
@@ -160,6 +171,8 @@ static int open_image(const struct about *a, struct host_image **ret)
 	if (r)
 		return r;
 	(*ret)->deadline_ns = a->deadline_ns;
+	// while its start is recorded, an image that could be mounted without us must not be slower
+	(*ret)->trust_seal = a->record_start;
 	count_from_here(a, *ret);
 	return host_start(*ret);
 }
@@ -273,7 +286,7 @@ static void seal_when_complete(struct host_image *h, bool fill)
 	static uint32_t here, proved;
 	bool over;
 
-	if (sealing.begun)
+	if (sealing.begun || h->sealed)
 		return;
 	pthread_mutex_lock(&tunes.lock);
 	over = tunes.over;
@@ -295,7 +308,21 @@ static void end_sealing(void)
 struct control {
 	struct host_image *h;
 	bool fill;
+	struct record *record; // or NULL
+	const char *form;      // digest of the accelerated manifest, or NULL
 };
+
+// A form whose data is not to be had, or not what it should be, must not be used by the next start.
+static void note_damage(const struct control *c)
+{
+	static atomic_flag noted = ATOMIC_FLAG_INIT;
+	struct digest form;
+
+	if (!c->form || !lazy_bad_source(c->h->lz) || atomic_flag_test_and_set(&noted))
+		return;
+	if (!digest_parse(c->form, &form))
+		kept_set_bad(c->h->store, &form, "its data is damaged or missing");
+}
 
 static void *control(void *arg)
 {
@@ -309,6 +336,9 @@ static void *control(void *arg)
 
 		fuse_beat();
 		seal_when_complete(c->h, c->fill);
+		note_damage(c);
+		if (record_tick(c->record))
+			start_over(NULL);
 		if (alone) {
 			usleep(BEAT_MS * 1000);
 			continue;
@@ -412,18 +442,21 @@ static int serve(const struct about *a)
 	if (r)
 		return r;
 	dup2(HOLD_LOG, STDERR_FILENO);
-	r = a->record ? record_start(HOLD_RECORD, h->ix, &record) : 0;
+	r = a->record ? record_start(HOLD_RECORD, h->ix, a->record_start, &record) : 0;
 	if (record) {
 		s.hooks.arg = record;
 		s.hooks.asked = write_down;
 	}
-	c = (struct control){ h, s.hooks.fill != LAZY_FILL_OFF };
+	c = (struct control){
+		.h = h, .fill = s.hooks.fill != LAZY_FILL_OFF, .record = record, .form = a->form
+	};
 	if (!r)
 		r = start_control(&c);
 	if (!r)
 		r = d->serve(h, &s, HOLD_FUSE, THREADS);
 	lazy_unhook(h->lz);
-	record_end(record);
+	record_stop(record); // not freed: the control thread looks at it to the end
+	note_damage(&c);
 	if (r && r != -ECANCELED)
 		return r;
 	// nobody waits for an answer any more; what is under way for the store may be cut short at

@@ -15,6 +15,9 @@ struct about {
 	const char *store;     // absolute
 	struct digest index;
 	bool accelerated; // missing data can be asked for
+	bool kept;	  // in the store itself
+	const char
+		*form; // digest of the accelerated manifest, or NULL: to be remembered if it is bad
 	const char *driver;
 	uint64_t deadline_ns;
 	const char *authfile;  // the text of one, or NULL
@@ -29,6 +32,7 @@ struct about {
 	uint64_t fill_rate;
 	uint64_t begun, resolved, resolve_requests, resolve_bytes; // for struct stats
 	bool record;						   // to HOLD_RECORD
+	bool record_start;					   // only what the start reads
 	bool no_resend; // for tests: as if the kernel were older than 6.9
 };
 void about_write(const struct about *a, struct buf *out);
