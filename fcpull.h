@@ -8,16 +8,18 @@
 #include "optdoc.h"
 #include "serve.h"
 
-extern const struct applet applet_convert, applet_inspect, applet_check; // convert.c
-extern const struct applet applet_pull;					 // fetch.c
-extern const struct applet applet_ls, applet_cat;			 // list.c
-extern const struct applet applet_export;				 // export.c
-extern const struct applet applet_gc;					 // gc.c
-extern const struct applet applet_mount, applet_umount;			 // mount.c
-extern const struct applet applet_login, applet_logout;			 // login.c
-extern const struct applet applet_run;					 // run.c
-extern const struct applet applet_explain;				 // explain.c
-extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
+extern const struct applet applet_convert, applet_inspect, applet_check;   // convert.c
+extern const struct applet applet_pull;					   // fetch.c
+extern const struct applet applet_ls, applet_cat;			   // list.c
+extern const struct applet applet_export;				   // export.c
+extern const struct applet applet_gc;					   // gc.c
+extern const struct applet applet_mount, applet_umount;			   // mount.c
+extern const struct applet applet_login, applet_logout;			   // login.c
+extern const struct applet applet_run;					   // run.c
+extern const struct applet applet_exec;					   // exec.c
+extern const struct applet applet_ps, applet_stop, applet_wait, applet_rm; // ps.c
+extern const struct applet applet_explain;				   // explain.c
+extern const struct applet applet_status, applet_upgrade_mounts;	   // status.c
 
 extern const struct applet applet_completion, applet_man; // docs.c
 
