@@ -31,6 +31,7 @@ const struct applet *const applets[] = {
 	&applet_stop,
 	&applet_wait,
 	&applet_rm,
+	&applet_bundle,
 	&applet_explain,
 	&applet_status,
 	&applet_login,

@@ -136,37 +136,6 @@ static int parse_limits(struct cgroup_limits *l)
 	return r;
 }
 
-// What docker sets, and the image's own.
-static char **base_env(const struct image_config *c)
-{
-	char **env = xcalloc(c->n_env + 3, sizeof *env);
-	size_t n = 0;
-
-	env[n++] = (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-	if (opts.tty)
-		env[n++] = (char *)"TERM=xterm";
-	for (size_t i = 0; i < c->n_env; i++)
-		env[n++] = c->env[i];
-	return env;
-}
-
-// docker's rules: operands replace Cmd; --entrypoint replaces Entrypoint and drops Cmd.
-static char **make_args(const struct image_config *c, int argc, char **argv)
-{
-	char **args = xcalloc(c->n_entrypoint + c->n_cmd + (size_t)argc + 2, sizeof *args);
-	size_t n = 0;
-
-	if (opts.entrypoint && *opts.entrypoint)
-		args[n++] = (char *)opts.entrypoint;
-	for (size_t i = 0; !opts.entrypoint && i < c->n_entrypoint; i++)
-		args[n++] = c->entrypoint[i];
-	for (int i = 0; i < argc; i++)
-		args[n++] = argv[i];
-	for (size_t i = 0; !argc && !opts.entrypoint && i < c->n_cmd; i++)
-		args[n++] = c->cmd[i];
-	return args;
-}
-
 static int check_options(void)
 {
 	if (strcmp(opts.net, "host") && strcmp(opts.net, "none")) {
@@ -377,7 +346,7 @@ static void complete(const struct host_image *h, char **args, struct box *b)
 	b->upper = opts.upper;
 	b->read_only = opts.read_only;
 	b->args = args;
-	b->env = env_make(base_env(c), &opts.env);
+	b->env = env_make(env_base(c, opts.tty), &opts.env);
 	b->cwd = opts.workdir ? opts.workdir : c->workdir;
 	b->user = opts.user ? opts.user : c->user;
 	b->net_host = !strcmp(opts.net, "host");
@@ -438,7 +407,7 @@ static int run_here(
 	if (mount_serve_conf(&conf) || host_open(argv[0], &image_opts.host, &h))
 		return RUN_FAILED;
 	conf.hasty = true;
-	args = make_args(&h->img->config, argc - 1, argv + 1);
+	args = env_args(&h->img->config, opts.entrypoint, argc - 1, argv + 1);
 	if (!args[0]) {
 		warn("%s names no command; give one", h->name);
 		return RUN_FAILED;

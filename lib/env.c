@@ -105,3 +105,32 @@ char **env_make(char *const *base, const struct opt_list *changes)
 	}
 	return (char **)env;
 }
+
+char **env_base(const struct image_config *c, bool tty)
+{
+	char **env = xcalloc(c->n_env + 3, sizeof *env);
+	size_t n = 0;
+
+	env[n++] = (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	if (tty)
+		env[n++] = (char *)"TERM=xterm";
+	for (size_t i = 0; i < c->n_env; i++)
+		env[n++] = c->env[i];
+	return env;
+}
+
+char **env_args(const struct image_config *c, const char *entrypoint, int argc, char **argv)
+{
+	char **args = xcalloc(c->n_entrypoint + c->n_cmd + (size_t)argc + 2, sizeof *args);
+	size_t n = 0;
+
+	if (entrypoint && *entrypoint)
+		args[n++] = (char *)entrypoint;
+	for (size_t i = 0; !entrypoint && i < c->n_entrypoint; i++)
+		args[n++] = c->entrypoint[i];
+	for (int i = 0; i < argc; i++)
+		args[n++] = argv[i];
+	for (size_t i = 0; !argc && !entrypoint && i < c->n_cmd; i++)
+		args[n++] = c->cmd[i];
+	return args;
+}
