@@ -48,8 +48,8 @@ static const struct opt bundle_rows[] = {
 	{ 0, "cap-add", "NAME", "add a capability, or ALL", opt_list_add, &opts.cap_add, false },
 	{ 0, "cap-drop", "NAME", "drop a capability, or ALL", opt_list_add, &opts.cap_drop, false },
 	{ 0, "read-only", NULL, "no writable layer", opt_flag, &opts.read_only, false },
-	{ 0, "remove", NULL, "unmount and remove the bundle DIR, and what was written to it",
-		opt_flag, &opts.remove, false },
+	{ 0, "remove", NULL, "unmount and remove a bundle and its changes", opt_flag, &opts.remove,
+		false },
 	MOUNT_OPT_ROWS,
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -304,6 +304,10 @@ static int bundle(int argc, char **argv)
 	if (image_opts_finish() || mount_serve_conf(&conf) || check_options() ||
 		env_gather(&opts.env_files, &opts.env))
 		return EXIT_USAGE;
+	if (geteuid()) {
+		warn("bundle needs root: the writable layer is mounted where others see it");
+		return EXIT_FAILURE;
+	}
 	// a program of the image's that is set-user-id works, as far as the runtime lets it
 	conf.attrs_clear = MOUNT_ATTR_NOSUID;
 	conf.hasty = true;

@@ -10,6 +10,7 @@
 #include "env.h"
 #include "fcpull.h"
 #include "log.h"
+#include "userns.h"
 
 static struct opt_list exec_env, exec_env_files;
 static const char *exec_workdir, *exec_user;
@@ -102,6 +103,7 @@ static int exec_in(const struct container *c, const struct box_join *j, char **a
 		.hostname = c->hostname,
 		.net_host = c->net_host,
 		.no_user_ns = c->no_user_ns,
+		.one_id = c->one_id,
 		.new_privs = c->new_privs,
 		.no_seccomp = c->no_seccomp,
 		.caps = { c->caps_add, c->caps_drop },
@@ -115,6 +117,20 @@ static int exec_in(const struct container *c, const struct box_join *j, char **a
 		return EXEC_FAILED;
 	b.env = env_make(c->env, &exec_env);
 	return box_run(&b);
+}
+
+// A user's container is in a namespace in which the user is root.
+static int be_root(const struct container *c)
+{
+	int r;
+
+	if (!geteuid())
+		return 0;
+	r = userns_keep_places();
+	if (r)
+		return r;
+	r = userns_join(c->init);
+	return r ? warn_errno(r, "enter the user namespace of container %s", c->name) : 0;
 }
 
 static int exec_main(int argc, char **argv)
@@ -136,7 +152,7 @@ static int exec_main(int argc, char **argv)
 		return EXEC_FAILED;
 	}
 	dir = containers_dir();
-	if (dir < 0 || find(dir, argv[0], &c) || open_container(dir, &c, &j))
+	if (dir < 0 || find(dir, argv[0], &c) || be_root(&c) || open_container(dir, &c, &j))
 		return EXEC_FAILED;
 	return exec_in(&c, &j, argv + 1);
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "fcpull.h"
+#include "fusermount.h"
 #include "gc.h"
 #include "log.h"
 #include "mounts.h"
@@ -198,6 +199,10 @@ static int choose_file(struct serve_conf *conf)
 		warn("--image-file goes with no -o driver=");
 		return -EINVAL;
 	}
+	if (mount_image_file && geteuid()) {
+		warn("--image-file needs root");
+		return -EPERM;
+	}
 	if (mount_image_file)
 		conf->driver = DRIVER_IMAGE_FILE;
 	return 0;
@@ -327,7 +332,12 @@ int umount_at(const char *dir, bool lazy)
 		warn("%s is not a mount of fcpull", log_quote(dir));
 		return -EINVAL;
 	}
-	if (umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)))
+	if (geteuid()) {
+		int r = fusermount_umount(path, lazy);
+
+		if (r)
+			return r;
+	} else if (umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)))
 		return warn_errno(-errno, "umount %s%s", log_quote(path),
 			errno == EBUSY ? " (-l detaches it now)" : "");
 	remove_placeholder(path);

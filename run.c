@@ -18,6 +18,7 @@
 #include "mounts.h"
 #include "proc.h"
 #include "serve.h"
+#include "userns.h"
 
 // What the options say, as they say it.
 static struct {
@@ -268,6 +269,7 @@ static int describe(const struct host_image *h, const struct box *b, struct cont
 		.cwd = xstrdup(b->cwd ? b->cwd : ""),
 		.net_host = b->net_host,
 		.no_user_ns = b->no_user_ns,
+		.one_id = b->one_id,
 		.new_privs = b->new_privs,
 		.no_seccomp = b->no_seccomp,
 		.caps_add = b->caps.add,
@@ -397,6 +399,29 @@ static int run_image(struct host_image *h, struct box *b, const struct cgroup_li
 	return code;
 }
 
+// A user becomes root in a namespace of its own, once the image is open: registries and their
+// credentials are the user's.
+static int be_root(struct box *b, const struct cgroup_limits *l)
+{
+	uint64_t ids;
+	int r;
+
+	if (!geteuid())
+		return 0;
+	if (l->memory || l->cpu_quota || l->pids)
+		return warn_errno(-EPERM,
+			"--memory, --cpus and --pids-limit need root; as a user: "
+			"systemd-run --user --scope -p MemoryMax=... fcpull run ...");
+	r = userns_keep_places();
+	if (!r)
+		r = userns_enter(&ids);
+	b->rootless = !r;
+	b->one_id = !r && ids == 1;
+	if (b->one_id)
+		info("there is no id but root's: /etc/subuid and /etc/subgid have none for this user");
+	return r;
+}
+
 static int run_here(
 	int argc, char **argv, struct box *b, const struct cgroup_limits *limits, struct running *r)
 {
@@ -414,7 +439,7 @@ static int run_here(
 	}
 	complete(h, args, b);
 	b->arg = r;
-	if (boxopt_check(b))
+	if (boxopt_check(b) || be_root(b, limits))
 		return RUN_FAILED;
 	return run_image(h, b, limits, &conf, r);
 }

@@ -48,6 +48,8 @@ struct box {
 	uint64_t upper_size; // bytes for the tmpfs upper, 0 = half of memory
 	struct caps_change caps;
 	bool no_user_ns; // the host's, even so
+	bool rootless;	 // this process is in a user namespace that a user has made
+	bool one_id;	 // there is no user but root here, and groups cannot be set
 	bool new_privs;	 // set-user-id programs and file capabilities work
 	bool no_seccomp; // any system call
 	bool unmasked;	 // all of /proc and /sys is seen, and can be written

@@ -13,7 +13,7 @@ struct header {
 	int ctl, lower, upper, log_level;
 	uint32_t n_args, n_env, n_binds;
 	bool read_only, net_host, tty, interactive, detached;
-	bool no_user_ns, new_privs, no_seccomp, unmasked, joins;
+	bool no_user_ns, rootless, one_id, new_privs, no_seccomp, unmasked, joins;
 	uint64_t upper_size;
 	struct caps_change caps;
 	struct winsize size;
@@ -56,6 +56,8 @@ void boxinit_describe(const struct boxinit *i, struct buf *out)
 		.interactive = b->interactive,
 		.detached = b->detached,
 		.no_user_ns = b->no_user_ns,
+		.rootless = b->rootless,
+		.one_id = b->one_id,
 		.new_privs = b->new_privs,
 		.no_seccomp = b->no_seccomp,
 		.unmasked = b->unmasked,
@@ -147,6 +149,8 @@ static void understand(struct reader *d, struct boxinit *i)
 		.interactive = h.interactive,
 		.detached = h.detached,
 		.no_user_ns = h.no_user_ns,
+		.rootless = h.rootless,
+		.one_id = h.one_id,
 		.new_privs = h.new_privs,
 		.no_seccomp = h.no_seccomp,
 		.unmasked = h.unmasked,

@@ -65,9 +65,9 @@ static int bound_caps(uint64_t caps)
 }
 
 // Raw calls: the C library's would look for other threads of a process that it did not fork itself.
-static int set_ids(const struct passwd_user *u)
+static int set_ids(const struct box *b, const struct passwd_user *u)
 {
-	if (syscall(SYS_setgroups, u->n_groups, u->groups) < 0 ||
+	if ((!b->one_id && syscall(SYS_setgroups, u->n_groups, u->groups) < 0) ||
 		syscall(SYS_setresgid, u->gid, u->gid, u->gid) < 0 ||
 		syscall(SYS_setresuid, u->uid, u->uid, u->uid) < 0)
 		return -errno;
@@ -116,8 +116,11 @@ static int drop_privileges(const struct box *b, const struct passwd_user *u)
 		return r;
 	if (u->uid != 0 && caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return warn_errno(-errno, "cannot keep capabilities");
-	if ((r = set_ids(u)) < 0)
-		return warn_errno(r, "cannot become user %u, group %u", u->uid, u->gid);
+	if ((r = set_ids(b, u)) < 0)
+		return warn_errno(r, "cannot become user %u, group %u%s", u->uid, u->gid,
+			b->one_id ? " (as a user, ids other than 0 need ranges in /etc/subuid and "
+				    "/etc/subgid, and newuidmap)"
+				  : "");
 	if ((r = set_caps(caps, u->uid != 0 ? caps : 0)) < 0)
 		return warn_errno(r, "cannot set the container's capabilities%s",
 			b->caps.add ? " (does this process have those that are added?)" : "");

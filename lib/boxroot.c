@@ -105,14 +105,18 @@ static int make_layers(int up, int lower)
 
 // nodev: a device node of the image must not be one. Without a device cgroup this is what stands
 // between root in the container and the host's disks.
-static int mount_overlay(struct boxroot *r)
+//
+// In a user namespace overlayfs cannot write its own attributes but as a user's (Linux 5.11; on a
+// tmpfs 6.6). Without any, a directory that is removed and made anew shows what it had.
+static int mount_overlay(const struct box *b, struct boxroot *r)
 {
-	static const struct mnt_param params[] = {
+	struct mnt_param params[] = {
 		{ "lowerdir", "lower" },
 		{ "upperdir", "up/upper" },
 		{ "workdir", "up/work" },
 		{ "index", "off" },
 		{ "metacopy", "off" },
+		{ b->rootless ? "userxattr" : NULL, NULL },
 		{ 0 },
 	};
 
@@ -136,7 +140,7 @@ static int make_overlay(const struct box *b, const struct box_sources *from, str
 	if ((e = make_layers(up, from->lower)) < 0)
 		return warn_errno(e, "cannot make directories for the container's changes in '%s'",
 			b->upper ? b->upper : "a tmpfs");
-	e = mount_overlay(r);
+	e = mount_overlay(b, r);
 	if (e == -EINVAL && b->upper)
 		return warn_errno(e,
 			"the file system of '%s' cannot hold the container's changes (overlayfs or network file "
@@ -315,8 +319,8 @@ static int make_dev(const struct box *b, struct boxroot *r)
 {
 	static const struct mnt_param dev[] = { { "mode", "0755" }, { "size", "1m" }, { 0 } };
 	static const struct mnt_param shm[] = { { "mode", "1777" }, { "size", "64m" }, { 0 } };
-	static const struct mnt_param pty[] = { { "mode", "0620" }, { "ptmxmode", "0666" },
-		{ "gid", "5" }, { 0 } };
+	struct mnt_param pty[] = { { "mode", "0620" }, { "ptmxmode", "0666" }, { "gid", "5" },
+		{ 0 } };
 	cleanup_fd int pts = -1, shm_fd = -1, queue = -1;
 	int e;
 
@@ -324,6 +328,8 @@ static int make_dev(const struct box *b, struct boxroot *r)
 		return warn_errno(e, "cannot mount a tmpfs for '/dev'");
 	if ((e = mount_at(b, r, r->dev, "dev")) < 0 || (e = make_nodes(r)) < 0)
 		return e;
+	if (b->one_id)
+		pty[2].key = NULL; // group tty has no id here
 	if ((e = mount_in_dev(
 		     r, "devpts", pty, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "pts", &pts)) < 0)
 		return warn_errno(e, "cannot mount '/dev/pts'");

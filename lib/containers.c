@@ -99,6 +99,7 @@ static void put_record(struct buf *b, const struct container *c)
 	put_strings(b, "cgroups", c->cgroups);
 	json_put_bool(b, "net_host", c->net_host);
 	json_put_bool(b, "no_user_ns", c->no_user_ns);
+	json_put_bool(b, "one_id", c->one_id);
 	json_put_bool(b, "new_privs", c->new_privs);
 	json_put_bool(b, "no_seccomp", c->no_seccomp);
 	json_put_u64(b, "caps_add", c->caps_add);
@@ -183,6 +184,7 @@ static int take_record(yyjson_val *o, struct container *c)
 	c->running = json_bool(o, "running", false);
 	c->net_host = json_bool(o, "net_host", false);
 	c->no_user_ns = json_bool(o, "no_user_ns", false);
+	c->one_id = json_bool(o, "one_id", false);
 	c->new_privs = json_bool(o, "new_privs", false);
 	c->no_seccomp = json_bool(o, "no_seccomp", false);
 	return c->name && c->image && c->command ? 0 : -EBADMSG;

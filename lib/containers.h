@@ -26,7 +26,7 @@ struct container {
 	// for exec
 	char *user, *cwd, *hostname;
 	char **env, **cgroups; // NULL-terminated; cgroups: directories
-	bool net_host, no_user_ns, new_privs, no_seccomp;
+	bool net_host, no_user_ns, one_id, new_privs, no_seccomp;
 	uint64_t caps_add, caps_drop;
 };
 void container_fini(struct container *c);
