@@ -232,7 +232,8 @@ static int write_config(const struct host_image *h, int fd, char **args)
 		return r;
 	// the variables of a user: what a runtime does not add
 	opt_list_add(&(struct opt){ .to = &opts.env }, xasprintf("HOSTNAME=%s", s.hostname));
-	s.env = env_make(env_base(c, opts.tty), &opts.env);
+	cleanup_free char **base = env_base(c, opts.tty), **env = env_make(base, &opts.env);
+	s.env = env;
 	runtimespec_write(&s, &text);
 	r = write_file_at(fd, CONFIG, text.data, text.len, 0644);
 	return r ? warn_errno(r, "write " CONFIG) : 0;

@@ -115,7 +115,8 @@ static int exec_in(const struct container *c, const struct box_join *j, char **a
 
 	if (r)
 		return EXEC_FAILED;
-	b.env = env_make(c->env, &exec_env);
+	cleanup_free char **env = env_make(c->env, &exec_env);
+	b.env = env;
 	return box_run(&b);
 }
 
@@ -137,7 +138,7 @@ static int exec_main(int argc, char **argv)
 {
 	struct box_join j = { .init = -1, .user_ns = -1 };
 	cleanup_fd int dir = -1;
-	struct container c;
+	static struct container c;
 
 	if (argc < 2) {
 		warn("exec takes a CONTAINER and a COMMAND; try 'fcpull exec --help'");

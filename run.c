@@ -344,11 +344,12 @@ static void finish(struct running *r, int code, struct cgroup *cg)
 static void complete(const struct host_image *h, char **args, struct box *b)
 {
 	const struct image_config *c = &h->img->config;
+	cleanup_free char **base = env_base(c, opts.tty);
 
 	b->upper = opts.upper;
 	b->read_only = opts.read_only;
 	b->args = args;
-	b->env = env_make(env_base(c, opts.tty), &opts.env);
+	b->env = env_make(base, &opts.env);
 	b->cwd = opts.workdir ? opts.workdir : c->workdir;
 	b->user = opts.user ? opts.user : c->user;
 	b->net_host = !strcmp(opts.net, "host");
@@ -428,6 +429,7 @@ static int run_here(
 	struct serve_conf conf;
 	struct host_image *h;
 	char **args;
+	int code;
 
 	if (mount_serve_conf(&conf) || host_open(argv[0], &image_opts.host, &h))
 		return RUN_FAILED;
@@ -439,9 +441,10 @@ static int run_here(
 	}
 	complete(h, args, b);
 	b->arg = r;
-	if (boxopt_check(b) || be_root(b, limits))
-		return RUN_FAILED;
-	return run_image(h, b, limits, &conf, r);
+	code = boxopt_check(b) || be_root(b, limits) ? RUN_FAILED
+						     : run_image(h, b, limits, &conf, r);
+	host_close(h);
+	return code;
 }
 
 static int open_output(void)
@@ -469,9 +472,10 @@ static int split(struct running *r, int *ret_code)
 
 static int run(int argc, char **argv)
 {
-	struct running r = { .dir = -1, .lock = -1, .detach = { .notify = -1 } };
+	// what they own lives as long as the process
+	static struct running r = { .dir = -1, .lock = -1, .detach = { .notify = -1 } };
+	static struct box b;
 	struct cgroup_limits limits = { 0 };
-	struct box b = { 0 };
 	int code;
 
 	if (argc < 1) {
