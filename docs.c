@@ -63,10 +63,15 @@ static const char fcpull_tail[] =
 	".SH FILES\n"
 	".TP\n\\fI/etc/fcpull/fcpull.conf\\fR, \\fI~/.config/fcpull/fcpull.conf\\fR\nWhich images are accelerated by themselves.\n"
 	".TP\n\\fI/var/lib/fcpull\\fR\nThe store of root; of others \\fI~/.local/share/fcpull\\fR.\n"
-	".TP\n\\fI/run/fcpull\\fR\nWhat is mounted.\n"
+	".TP\n\\fI/run/fcpull\\fR\nWhat is mounted and what runs; of others "
+	"\\fI$XDG_RUNTIME_DIR/fcpull\\fR.\n"
 	".SH SEE ALSO\n\\fBfcpull.conf\\fR(5), \\fBmount.fcpull\\fR(8), \\fBmount\\fR(8)\n";
 
 static const char mount_tail[] =
+	".SH USERS\nA user without privileges mounts through \\fBfusermount3\\fR(1):\n"
+	"always nosuid and nodev, for nobody else to see, by the fuse driver.\n"
+	"In \\fI/etc/fstab\\fR the option \\fBuser\\fR lets users mount;\n"
+	"\\fBfcpull umount\\fR undoes it.\n"
 	".SH EXIT STATUS\nAs mount(8) has them: 0 mounted; 1 the command line is wrong; 32 not mounted.\n"
 	".SH EXAMPLES\n"
 	".EX\n"

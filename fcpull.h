@@ -9,17 +9,20 @@
 #include "optdoc.h"
 #include "serve.h"
 
-extern const struct applet applet_convert, applet_inspect, applet_check; // convert.c
-extern const struct applet applet_pull;					 // fetch.c
-extern const struct applet applet_ls, applet_cat;			 // list.c
-extern const struct applet applet_export;				 // export.c
-extern const struct applet applet_gc;					 // gc.c
-extern const struct applet applet_mount, applet_umount;			 // mount.c
-extern const struct applet applet_login, applet_logout;			 // login.c
-extern const struct applet applet_run;					 // run.c
-extern const struct applet applet_serve;				 // service.c
-extern const struct applet applet_explain;				 // explain.c
-extern const struct applet applet_status, applet_upgrade_mounts;	 // status.c
+extern const struct applet applet_convert, applet_inspect, applet_check;   // convert.c
+extern const struct applet applet_pull;					   // fetch.c
+extern const struct applet applet_ls, applet_cat;			   // list.c
+extern const struct applet applet_export;				   // export.c
+extern const struct applet applet_gc;					   // gc.c
+extern const struct applet applet_mount, applet_umount;			   // mount.c
+extern const struct applet applet_login, applet_logout;			   // login.c
+extern const struct applet applet_run;					   // run.c
+extern const struct applet applet_exec;					   // exec.c
+extern const struct applet applet_ps, applet_stop, applet_wait, applet_rm; // ps.c
+extern const struct applet applet_bundle;				   // bundle.c
+extern const struct applet applet_serve;				   // service.c
+extern const struct applet applet_explain;				   // explain.c
+extern const struct applet applet_status, applet_upgrade_mounts;	   // status.c
 
 extern const struct applet applet_info; // info.c
 
@@ -96,6 +99,9 @@ extern struct mount_opts mount_opts;
 
 // What a run has cost, to stderr. root: the image, still mounted, or -1.
 void explain_run(const struct host_image *h, int root);
+
+// Undoes a mount of ours, and waits for the end of its processes unless `lazy`. -errno logged.
+int umount_at(const char *dir, bool lazy) must_check;
 
 // What they say to serve_image(), after parsing. -EINVAL logged.
 int mount_serve_conf(struct serve_conf *ret) must_check;

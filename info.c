@@ -15,6 +15,7 @@
 #include "log.h"
 #include "lookup.h"
 #include "mirrors.h"
+#include "policy.h"
 #include "url.h"
 
 static bool info_json;
@@ -176,6 +177,21 @@ static void put_proxies(struct buf *b)
 	json_close(b, '}');
 }
 
+// Whether a repository ("": any that no rule names) is accelerated by itself, and who says so.
+static int put_policy(struct buf *b, const char *repository)
+{
+	struct policy p;
+	int r = policy_find(repository, NULL, &p);
+
+	if (r)
+		return r;
+	json_open(b, "accelerate", '{');
+	json_put_str(b, "mode", accelerate_name(p.how));
+	json_put_str(b, "from", p.from);
+	json_close(b, '}');
+	return 0;
+}
+
 static void put_config(struct buf *b)
 {
 	cleanup_free char *find = lookup_text();
@@ -227,7 +243,11 @@ static int put_registry(struct buf *b, const char *name)
 	json_open(b, NULL, '{');
 	json_put_str(b, "name", name);
 	if (ref.transport == REF_DOCKER) {
-		r = put_places(b, &ref);
+		cleanup_free char *repository = xasprintf("%s/%s", ref.host, ref.repo);
+
+		r = put_policy(b, repository);
+		if (!r)
+			r = put_places(b, &ref);
 		if (!r)
 			r = creds_find(ref.host, ref.repo, &image_opts.host.net, &c);
 		json_put_str(b, "user", c.user);
@@ -248,6 +268,8 @@ static int make(struct buf *b, int argc, char **argv)
 	put_kernel(b);
 	put_drivers(b);
 	r = put_store(b);
+	if (!r)
+		r = put_policy(b, "");
 	put_config(b);
 	json_open(b, "images", '[');
 	for (int i = 0; i < argc && !r; i++)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "fcpull.h"
+#include "fusermount.h"
 #include "gc.h"
 #include "log.h"
 #include "mounts.h"
@@ -215,6 +216,10 @@ static int choose_file(struct serve_conf *conf)
 		warn("--image-file goes with no -o driver=");
 		return -EINVAL;
 	}
+	if (mount_image_file && geteuid()) {
+		warn("--image-file needs root");
+		return -EPERM;
+	}
 	if (mount_image_file)
 		conf->driver = DRIVER_IMAGE_FILE;
 	return 0;
@@ -326,42 +331,49 @@ static void wait_for_end(const char *device)
 		usleep(20000);
 }
 
-static int umount_image(int argc, char **argv)
+// The absolute path of a mount point that is itself not looked into: its server may be gone or hang.
+static char *path_of(const char *dir)
 {
-	cleanup_free char *parent = NULL, *path = NULL;
-	const char *slash;
+	const char *slash = strrchr(dir, '/'), *name = slash ? slash + 1 : dir;
+	cleanup_free char *parent = !slash ? xstrdup(".")
+		: slash == dir		   ? xstrdup("/")
+					   : xstrndup(dir, (size_t)(slash - dir));
+	cleanup_free char *real = realpath(parent, NULL);
+
+	return real ? xasprintf("%s/%s", strcmp(real, "/") ? real : "", name) : NULL;
+}
+
+int umount_at(const char *dir, bool lazy)
+{
+	cleanup_free char *path = path_of(dir);
 	char device[32];
 
+	if (!path || !is_our_mount(path, device)) {
+		warn("%s is not a mount of fcpull", log_quote(dir));
+		return -EINVAL;
+	}
+	if (geteuid()) {
+		int r = fusermount_umount(path, lazy);
+
+		if (r)
+			return r;
+	} else if (umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)))
+		return warn_errno(-errno, "umount %s%s", log_quote(path),
+			errno == EBUSY ? " (-l detaches it now)" : "");
+	remove_placeholder(path);
+	if (!lazy)
+		wait_for_end(device);
+	state_clean();
+	return 0;
+}
+
+static int umount_image(int argc, char **argv)
+{
 	if (argc != 1) {
 		warn("umount takes one DIR; try 'fcpull umount --help'");
 		return EXIT_USAGE;
 	}
-	// the mount point itself is not looked into: its server may be gone or hang
-	slash = strrchr(argv[0], '/');
-	parent = slash ? xstrndup(argv[0], slash == argv[0] ? 1 : (size_t)(slash - argv[0]))
-		       : xstrdup(".");
-	path = realpath(parent, NULL);
-	if (path) {
-		char *full = xasprintf(
-			"%s/%s", strcmp(path, "/") ? path : "", slash ? slash + 1 : argv[0]);
-
-		free(path);
-		path = full;
-	}
-	if (!path || !is_our_mount(path, device)) {
-		warn("%s is not a mount of fcpull", log_quote(argv[0]));
-		return EXIT_FAILURE;
-	}
-	if (umount2(path, UMOUNT_NOFOLLOW | (umount_lazy ? MNT_DETACH : 0))) {
-		warn_errno(-errno, "umount %s%s", log_quote(path),
-			errno == EBUSY ? " (-l detaches it now)" : "");
-		return EXIT_FAILURE;
-	}
-	remove_placeholder(path);
-	if (!umount_lazy)
-		wait_for_end(device);
-	state_clean();
-	return 0;
+	return umount_at(argv[0], umount_lazy) ? EXIT_FAILURE : 0;
 }
 
 const struct applet applet_umount = {

@@ -2,46 +2,81 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "box.h"
+#include "boxopt.h"
+#include "containers.h"
+#include "detach.h"
+#include "env.h"
 #include "fcpull.h"
 #include "gc.h"
 #include "log.h"
 #include "mounts.h"
+#include "proc.h"
 #include "serve.h"
+#include "userns.h"
 
-static struct opt_list run_env, run_volumes;
-static const char *run_workdir, *run_user, *run_entrypoint, *run_net = "none", *run_name,
-							    *run_hostname, *run_upper;
-static bool run_interactive, run_tty, run_read_only, run_rm, run_explain;
-static uint64_t run_upper_size;
+// What the options say, as they say it.
+static struct {
+	struct opt_list env, env_files, volumes, mounts, tmpfs, cap_add, cap_drop, security;
+	const char *workdir, *user, *entrypoint, *net, *name, *hostname, *upper;
+	const char *cpus, *pids, *user_ns, *stop_signal, *output;
+	bool interactive, tty, read_only, rm, explain, detach;
+	uint64_t upper_size, memory, stop_timeout;
+} opts = { .net = "none", .user_ns = "private", .stop_timeout = 10 };
 
 static const struct opt run_opts[] = {
+	{ 'd', "detach", NULL, "in the background; prints its id", opt_flag, &opts.detach, false },
 	{ 'e', "env", "NAME[=VALUE]", "set a variable (without VALUE: the caller's)", opt_list_add,
-		&run_env, false },
+		&opts.env, false },
+	{ 0, "env-file", "FILE", "variables, a line each", opt_list_add, &opts.env_files, false },
 	{ 'v', "volume", "SRC:DST[:ro]", "bind a directory or file of the host", opt_list_add,
-		&run_volumes, false },
-	{ 'w', "workdir", "DIR", "working directory", opt_str, &run_workdir, false },
-	{ 'u', "user", "USER[:GROUP]", "names are the image's own", opt_str, &run_user, false },
-	{ 'i', "interactive", NULL, "keep standard input", opt_flag, &run_interactive, false },
-	{ 't', "tty", NULL, "give it a terminal", opt_flag, &run_tty, false },
+		&opts.volumes, false },
+	{ 0, "mount", "KEY=VALUE,...", "type=bind,src=,dst=[,ro] or type=tmpfs,dst=", opt_list_add,
+		&opts.mounts, false },
+	{ 0, "tmpfs", "DST[:OPTION,...]", "empty directory in memory: size=, mode=, exec ...",
+		opt_list_add, &opts.tmpfs, false },
+	{ 'w', "workdir", "DIR", "working directory", opt_str, &opts.workdir, false },
+	{ 'u', "user", "USER[:GROUP]", "names are the image's own", opt_str, &opts.user, false },
+	{ 'i', "interactive", NULL, "keep standard input", opt_flag, &opts.interactive, false },
+	{ 't', "tty", NULL, "give it a terminal", opt_flag, &opts.tty, false },
 	{ 0, "entrypoint", "PROGRAM", "in place of the image's; \"\" for none", opt_str,
-		&run_entrypoint, false },
+		&opts.entrypoint, false },
 	{ 0, "net", "host|none", "the host's network, or loopback only (default)", opt_str,
-		&run_net, false },
-	{ 0, "network", "host|none", "", opt_str, &run_net, true },
-	{ 0, "read-only", NULL, "no writable layer", opt_flag, &run_read_only, false },
-	{ 0, "upper", "DIR", "writable layer in this empty directory", opt_str, &run_upper, false },
-	{ 0, "upper-size", "SIZE", "limit of the writable layer in memory", opt_size,
-		&run_upper_size, false },
-	{ 0, "name", "NAME", "name of the container; also its host name", opt_str, &run_name,
+		&opts.net, false },
+	{ 0, "network", "host|none", "", opt_str, &opts.net, true },
+	{ 0, "memory", "SIZE", "limit of memory; with swap twice that", opt_size, &opts.memory,
 		false },
-	{ 0, "hostname", "NAME", "host name", opt_str, &run_hostname, false },
-	{ 0, "rm", NULL, "accepted: nothing is left behind in any case", opt_flag, &run_rm, false },
+	{ 0, "cpus", "N", "limit of processor time, such as 1.5", opt_str, &opts.cpus, false },
+	{ 0, "pids-limit", "N", "limit of processes and threads", opt_str, &opts.pids, false },
+	{ 0, "cap-add", "NAME", "add a capability, or ALL", opt_list_add, &opts.cap_add, false },
+	{ 0, "cap-drop", "NAME", "drop a capability, or ALL", opt_list_add, &opts.cap_drop, false },
+	{ 0, "security-opt", "OPTION", "seccomp=unconfined, unmask=ALL ...", opt_list_add,
+		&opts.security, false },
+	{ 0, "user-ns", "private|host", "a user namespace of its own, or none", opt_str,
+		&opts.user_ns, false },
+	{ 0, "userns", "private|host", "", opt_str, &opts.user_ns, true },
+	{ 0, "read-only", NULL, "no writable layer", opt_flag, &opts.read_only, false },
+	{ 0, "upper", "DIR", "writable layer in this empty directory", opt_str, &opts.upper,
+		false },
+	{ 0, "upper-size", "SIZE", "limit of the writable layer in memory", opt_size,
+		&opts.upper_size, false },
+	{ 0, "name", "NAME", "name of the container; also its host name", opt_str, &opts.name,
+		false },
+	{ 0, "hostname", "NAME", "host name", opt_str, &opts.hostname, false },
+	{ 0, "stop-signal", "NAME", "what stop sends (else the image's, else TERM)", opt_str,
+		&opts.stop_signal, false },
+	{ 0, "stop-timeout", "SECONDS", "how long stop waits before it kills (10)", opt_u64,
+		&opts.stop_timeout, false },
+	{ 0, "output", "FILE", "with -d: its output is added here (else nowhere)", opt_str,
+		&opts.output, false },
+	{ 0, "rm", NULL, "with -d: no trace is left when it ends", opt_flag, &opts.rm, false },
 	{ 0, "explain", NULL, "say afterwards what the start has cost, and why", opt_flag,
-		&run_explain, false },
+		&opts.explain, false },
 	MOUNT_OPT_ROWS,
 	IMAGE_OPT_ROWS,
 	{ 0 },
@@ -49,135 +84,107 @@ static const struct opt run_opts[] = {
 
 enum { RUN_FAILED = 125 }; // docker's code for "the tool itself failed"
 
-// SRC:DST[:ro|:rw]. The strings are cut in place: argv is ours.
-static int parse_volume(char *s, struct box_bind *ret)
-{
-	char *dst = strchr(s, ':'), *mode = dst ? strchr(dst + 1, ':') : NULL;
-	cleanup_free char *text = xstrdup(s);
+// ---- what the options mean ----
 
-	if (!dst || dst == s)
-		goto bad;
-	*dst++ = 0;
-	if (mode)
-		*mode++ = 0;
-	if (*dst != '/' || (mode && strcmp(mode, "ro") && strcmp(mode, "rw")))
-		goto bad;
-	*ret = (struct box_bind){
-		.src = realpath(s, NULL), .dst = dst, .read_only = mode && !strcmp(mode, "ro")
-	};
-	if (!ret->src)
-		return warn_errno(-errno, "volume %s", log_quote(s));
-	return 0;
-bad:
-	warn("volume %s is not SRC:/DST[:ro]", log_quote(text));
-	return -EINVAL;
+static int parse_each(const struct opt_list *l, int parse(char *, struct box_bind *),
+	struct box_bind *to, size_t *n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < l->n && !r; i++)
+		r = parse((char *)l->v[i], &to[(*n)++]); // argv is ours
+	return r;
 }
 
-static int parse_volumes(struct box_bind **ret)
+static int parse_binds(struct box *b)
 {
-	*ret = xcalloc(run_volumes.n, sizeof **ret);
-	for (size_t i = 0; i < run_volumes.n; i++) {
-		int r = parse_volume((char *)run_volumes.v[i], &(*ret)[i]);
+	struct box_bind *all =
+		xcalloc(opts.volumes.n + opts.mounts.n + opts.tmpfs.n + 1, sizeof *all);
+	int r;
 
-		if (r)
-			return r;
-	}
-	return 0;
+	b->binds = all;
+	// a tmpfs first: binds may lie in it
+	r = parse_each(&opts.tmpfs, boxopt_tmpfs, all, &b->n_binds);
+	if (!r)
+		r = parse_each(&opts.mounts, boxopt_mount, all, &b->n_binds);
+	return r ? r : parse_each(&opts.volumes, boxopt_volume, all, &b->n_binds);
 }
 
-static bool same_name(const char *a, const char *b)
+static int parse_security(struct box *b)
 {
-	size_t n = strcspn(a, "=");
+	int r = boxopt_user_ns(opts.user_ns, b);
 
-	return n == strcspn(b, "=") && !memcmp(a, b, n);
+	for (size_t i = 0; i < opts.cap_add.n && !r; i++)
+		r = caps_change(&b->caps, opts.cap_add.v[i], false);
+	for (size_t i = 0; i < opts.cap_drop.n && !r; i++)
+		r = caps_change(&b->caps, opts.cap_drop.v[i], true);
+	for (size_t i = 0; i < opts.security.n && !r; i++)
+		r = boxopt_security(opts.security.v[i], b);
+	return r;
 }
 
-static void set_env(const char **env, size_t *n, const char *s)
+static int parse_limits(struct cgroup_limits *l)
 {
-	for (size_t i = 0; i < *n; i++)
-		if (same_name(env[i], s)) {
-			env[i] = s;
-			return;
-		}
-	env[(*n)++] = s;
+	int r = 0;
+
+	l->memory = opts.memory;
+	if (opts.memory)
+		r = boxopt_memory(opts.memory);
+	if (!r && opts.cpus)
+		r = boxopt_cpus(opts.cpus, &l->cpu_quota);
+	if (!r && opts.pids)
+		r = boxopt_pids(opts.pids, &l->pids);
+	return r;
 }
 
-// The image's variables, then -e's. One of the image's without a value is dropped: the host's
-// environment is no business of an image's (CVE-2026-57231); one of the caller's takes the caller's
-// value.
-static char **make_env(const struct image_config *c)
+static int check_options(void)
 {
-	const char **env = xcalloc(c->n_env + run_env.n + 3, sizeof *env);
-	size_t n = 0;
-
-	env[n++] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-	if (run_tty)
-		env[n++] = "TERM=xterm";
-	for (size_t i = 0; i < c->n_env; i++)
-		if (strchr(c->env[i], '=') && c->env[i][0] != '=')
-			set_env(env, &n, c->env[i]);
-	for (size_t i = 0; i < run_env.n; i++) {
-		const char *s = run_env.v[i], *own;
-
-		if (strchr(s, '='))
-			set_env(env, &n, s);
-		else if ((own = getenv(s)))
-			set_env(env, &n, xasprintf("%s=%s", s, own));
-	}
-	return (char **)env;
-}
-
-// docker's rules: operands replace Cmd; --entrypoint replaces Entrypoint and drops Cmd.
-static char **make_args(const struct image_config *c, int argc, char **argv)
-{
-	char **args = xcalloc(c->n_entrypoint + c->n_cmd + (size_t)argc + 2, sizeof *args);
-	size_t n = 0;
-
-	if (run_entrypoint && *run_entrypoint)
-		args[n++] = (char *)run_entrypoint;
-	for (size_t i = 0; !run_entrypoint && i < c->n_entrypoint; i++)
-		args[n++] = c->entrypoint[i];
-	for (int i = 0; i < argc; i++)
-		args[n++] = argv[i];
-	for (size_t i = 0; !argc && !run_entrypoint && i < c->n_cmd; i++)
-		args[n++] = c->cmd[i];
-	return args;
-}
-
-static int check_run_options(void)
-{
-	if (strcmp(run_net, "host") && strcmp(run_net, "none")) {
-		warn("--net is host or none, not %s", log_quote(run_net));
+	if (strcmp(opts.net, "host") && strcmp(opts.net, "none")) {
+		warn("--net is host or none, not %s", log_quote(opts.net));
 		return -EINVAL;
 	}
-	if (run_name &&
-		(!*run_name ||
-			strspn(run_name,
-				"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") !=
-				strlen(run_name) ||
-			strlen(run_name) > 63)) {
-		warn("--name %s: letters, digits, '_', '.' and '-' only, at most 63",
-			log_quote(run_name));
+	if ((opts.name && boxopt_name("--name", opts.name)) ||
+		(opts.hostname && boxopt_name("--hostname", opts.hostname)))
+		return -EINVAL;
+	if (opts.workdir && *opts.workdir != '/') {
+		warn("--workdir %s is not absolute", log_quote(opts.workdir));
 		return -EINVAL;
 	}
-	if (run_workdir && *run_workdir != '/') {
-		warn("--workdir %s is not absolute", log_quote(run_workdir));
-		return -EINVAL;
-	}
-	if (run_tty && !isatty(STDIN_FILENO) && run_interactive) {
+	if (opts.tty && !isatty(STDIN_FILENO) && opts.interactive && !opts.detach) {
 		warn("-t needs a terminal; use -i alone");
 		return -EINVAL;
 	}
+	if (opts.detach ? opts.explain : opts.output != NULL) {
+		warn("%s -d", opts.detach ? "--explain does not go with" : "--output needs");
+		return -EINVAL;
+	}
 	return 0;
 }
 
-// Does a mount hold what -v binds?
-static bool holds_volume(const char *path)
+static int parse_options(struct box *b, struct cgroup_limits *limits)
+{
+	int r = image_opts_finish();
+
+	if (!r)
+		r = check_options();
+	if (!r)
+		r = parse_binds(b);
+	if (!r)
+		r = parse_security(b);
+	if (!r)
+		r = parse_limits(limits);
+	return r ? r : env_gather(&opts.env_files, &opts.env);
+}
+
+// ---- mounts ----
+
+// Does a mount hold what is bound?
+static bool holds_bind(const struct box *b, const char *path)
 {
 	size_t n = strlen(path);
 
-	for (size_t i = 0; i < run_volumes.n; i++) {
-		cleanup_free char *src = realpath(run_volumes.v[i], NULL);
+	for (size_t i = 0; i < b->n_binds; i++) {
+		const char *src = b->binds[i].src;
 
 		if (src && !strncmp(src, path, n) && (!src[n] || src[n] == '/'))
 			return true;
@@ -185,61 +192,184 @@ static bool holds_volume(const char *path)
 	return false;
 }
 
+struct others {
+	const struct box *box;
+	struct opt_list list;
+};
+
 static void note_other(void *arg, const struct mount_line *m)
 {
-	if (mounts_is_ours(m->device, m->type) && !holds_volume(m->path))
-		opt_list_add(&(struct opt){ .to = arg }, xstrdup(m->path));
+	struct others *o = arg;
+
+	if (mounts_is_ours(m->device, m->type) && !holds_bind(o->box, m->path))
+		opt_list_add(&(struct opt){ .to = &o->list }, xstrdup(m->path));
 }
 
 // A mount namespace of our own: whatever happens to us, no mount is left on the host. Copies of
 // other images' mounts are dropped: they would keep those images' servers alive as long as we run.
-static int own_mounts(void)
+static int own_mounts(const struct box *b)
 {
-	struct opt_list others = { 0 };
+	struct others o = { .box = b };
+	struct opt_list *l = &o.list;
 
 	if (unshare(CLONE_NEWNS))
 		return warn_errno(-errno, "make a mount namespace%s",
 			errno == EPERM ? " (run needs root)" : "");
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return warn_errno(-errno, "separate the mounts");
-	mountinfo_each("self", note_other, &others);
-	for (size_t i = others.n; i--;) {
-		if (umount2(others.v[i], MNT_DETACH | UMOUNT_NOFOLLOW))
-			debug("drop the copy of %s: %s", others.v[i], strerror(errno));
-		free((char *)others.v[i]);
+	mountinfo_each("self", note_other, &o);
+	for (size_t i = l->n; i--;) {
+		if (umount2(l->v[i], MNT_DETACH | UMOUNT_NOFOLLOW))
+			debug("drop the copy of %s: %s", l->v[i], strerror(errno));
+		free((char *)l->v[i]);
 	}
-	free(others.v);
+	free(l->v);
 	return 0;
 }
 
-static int run_box(const struct host_image *h, char **args, const struct box_bind *binds,
-	const char *dir, const struct served *s)
+// ---- the record ----
+
+struct running {
+	struct container record;
+	int dir, lock;
+	struct detach detach;
+};
+
+static char *join_words(char *const *words)
+{
+	cleanup_buf struct buf b = { 0 };
+
+	for (size_t i = 0; words[i]; i++)
+		buf_printf(&b, "%s%s", i ? " " : "", words[i]);
+	return xstrdup(buf_str(&b));
+}
+
+static int choose_stop_signal(const struct image_config *c, int *ret)
+{
+	const char *s = opts.stop_signal ? opts.stop_signal : c->stop_signal;
+
+	*ret = SIGTERM;
+	return s && *s ? boxopt_signal(s, ret) : 0;
+}
+
+// All strings are copies: the record owns them.
+static int describe(const struct host_image *h, const struct box *b, struct container *c)
+{
+	size_t n = 0;
+
+	*c = (struct container){
+		.name = opts.name ? xstrdup(opts.name) : NULL,
+		.image = xstrdup(h->name),
+		.command = join_words(b->args),
+		.detached = opts.detach,
+		.keep = opts.detach && !opts.rm,
+		.monitor = getpid(),
+		.stop_timeout = opts.stop_timeout,
+		.user = xstrdup(b->user ? b->user : ""),
+		.cwd = xstrdup(b->cwd ? b->cwd : ""),
+		.net_host = b->net_host,
+		.no_user_ns = b->no_user_ns,
+		.one_id = b->one_id,
+		.new_privs = b->new_privs,
+		.no_seccomp = b->no_seccomp,
+		.caps_add = b->caps.add,
+		.caps_drop = b->caps.drop,
+	};
+	while (b->env[n])
+		n++;
+	c->env = xcalloc(n + 1, sizeof *c->env);
+	for (size_t i = 0; i < n; i++)
+		c->env[i] = xstrdup(b->env[i]);
+	return choose_stop_signal(&h->img->config, &c->stop_signal);
+}
+
+static int begin(const struct host_image *h, struct box *b, const struct cgroup_limits *limits,
+	struct running *r, struct cgroup *cg)
+{
+	struct container *c = &r->record;
+	int e = describe(h, b, c);
+
+	if (e)
+		return e;
+	r->dir = containers_dir();
+	r->lock = r->dir < 0 ? r->dir : container_new(r->dir, c);
+	if (r->lock < 0)
+		return r->lock;
+	c->hostname = xstrdup(opts.hostname ? opts.hostname : c->name);
+	b->hostname = c->hostname;
+	e = cgroup_make(c->id, limits, cg);
+	if (e) {
+		container_remove(r->dir, c->id);
+		return e;
+	}
+	c->cgroups = xcalloc(cg->n + 1, sizeof *c->cgroups);
+	for (size_t i = 0; i < cg->n; i++)
+		c->cgroups[i] = xstrdup(cg->dirs[i]);
+	b->cgroup = cg->n ? cg : NULL;
+	return 0;
+}
+
+static int on_start(void *arg, pid_t init)
+{
+	struct running *r = arg;
+	int e;
+
+	r->record.init = init;
+	r->record.payload = proc_first_child(init);
+	e = container_save(r->lock, &r->record);
+	if (!e && r->detach.notify >= 0)
+		e = detach_go(&r->detach, r->record.id);
+	if (e)
+		r->record.keep = false; // nobody knows of it
+	return e;
+}
+
+static void finish(struct running *r, int code, struct cgroup *cg)
+{
+	struct container *c = &r->record;
+	bool started = c->init;
+
+	cgroup_free(cg);
+	c->running = false;
+	c->exit_code = code;
+	c->finished = (uint64_t)time(NULL);
+	if (container_save(r->lock, c))
+		debug("the exit code of %s is lost", c->id);
+	if (!c->keep || !started)
+		container_remove(r->dir, c->id);
+}
+
+// ---- running ----
+
+static void complete(const struct host_image *h, char **args, struct box *b)
 {
 	const struct image_config *c = &h->img->config;
+	cleanup_free char **base = env_base(c, opts.tty);
+
+	b->upper = opts.upper;
+	b->read_only = opts.read_only;
+	b->args = args;
+	b->env = env_make(base, &opts.env);
+	b->cwd = opts.workdir ? opts.workdir : c->workdir;
+	b->user = opts.user ? opts.user : c->user;
+	b->net_host = !strcmp(opts.net, "host");
+	b->tty = opts.tty;
+	b->interactive = opts.interactive;
+	b->detached = opts.detach;
+	b->upper_size = opts.upper_size;
+	b->started = on_start;
+}
+
+static int run_box(struct host_image *h, struct box *b, const char *dir, const struct served *s)
+{
 	cleanup_fd int lower = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct box b = {
-		.lower_fd = lower,
-		.upper = run_upper,
-		.read_only = run_read_only,
-		.args = args,
-		.env = make_env(c),
-		.cwd = run_workdir ? run_workdir : c->workdir,
-		.user = run_user ? run_user : c->user,
-		.hostname = run_hostname,
-		.name = run_name,
-		.net_host = !strcmp(run_net, "host"),
-		.tty = run_tty,
-		.interactive = run_interactive,
-		.binds = binds,
-		.n_binds = run_volumes.n,
-		.upper_size = run_upper_size,
-	};
 	int code;
 
 	if (lower < 0)
 		return warn_errno(-errno, "open the mounted image"), RUN_FAILED;
-	code = box_run(&b);
-	if (run_explain)
+	b->lower_fd = lower;
+	code = box_run(b);
+	if (opts.explain)
 		explain_run(h, lower);
 	close(steal_fd(&lower));
 	if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW))
@@ -249,43 +379,123 @@ static int run_box(const struct host_image *h, char **args, const struct box_bin
 	return code;
 }
 
+// The image is open, and nothing else.
+static int run_image(struct host_image *h, struct box *b, const struct cgroup_limits *limits,
+	struct serve_conf *conf, struct running *r)
+{
+	cleanup_free char *store = realpath(h->store->path, NULL), *dir = NULL;
+	struct cgroup cg = { 0 };
+	struct hasten *x = NULL;
+	struct served s;
+	int e, code = RUN_FAILED;
+
+	dir = xasprintf("%s/mnt", store ? store : h->store->path);
+	if (begin(h, b, limits, r, &cg))
+		return RUN_FAILED;
+	// (from a user's namespace nothing could be left running in the host's)
+	e = b->rootless ? 0 : mount_hasten(h, HASTEN_RUN, conf, &x);
+	if (!e)
+		e = serve_image(h, conf, &s);
+	if (e)
+		hasten_drop(x);
+	else
+		hasten_go(x);
+	// the processes stay in the caller's mount namespace, where others find them; the mount
+	// will be in ours
+	if (!e && !own_mounts(b) && !serve_attach(&s, dir))
+		code = run_box(h, b, dir, &s);
+	finish(r, code, &cg);
+	gc_auto(store);
+	return code;
+}
+
+// A user becomes root in a namespace of its own, once the image is open: registries and their
+// credentials are the user's.
+static int be_root(struct box *b, const struct cgroup_limits *l)
+{
+	uint64_t ids;
+	int r;
+
+	if (!geteuid())
+		return 0;
+	if (l->memory || l->cpu_quota || l->pids)
+		return warn_errno(-EPERM,
+			"--memory, --cpus and --pids-limit need root; as a user: "
+			"systemd-run --user --scope -p MemoryMax=... fcpull run ...");
+	r = userns_keep_places();
+	if (!r)
+		r = userns_enter(&ids);
+	b->rootless = !r;
+	b->one_id = !r && ids == 1;
+	if (b->one_id)
+		info("there is no id but root's: /etc/subuid and /etc/subgid have none for this user");
+	return r;
+}
+
+static int run_here(
+	int argc, char **argv, struct box *b, const struct cgroup_limits *limits, struct running *r)
+{
+	struct serve_conf conf;
+	struct host_image *h;
+	char **args;
+	int code;
+
+	if (mount_serve_conf(&conf) || host_open(argv[0], &image_opts.host, &h))
+		return RUN_FAILED;
+	conf.hasty = true;
+	args = env_args(&h->img->config, opts.entrypoint, argc - 1, argv + 1);
+	if (!args[0]) {
+		warn("%s names no command; give one", h->name);
+		return RUN_FAILED;
+	}
+	complete(h, args, b);
+	b->arg = r;
+	code = boxopt_check(b) || be_root(b, limits) ? RUN_FAILED
+						     : run_image(h, b, limits, &conf, r);
+	host_close(h);
+	return code;
+}
+
+static int open_output(void)
+{
+	int fd = open(opts.output, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+
+	return fd < 0 ? warn_errno(-errno, "--output: open %s", log_quote(opts.output)) : fd;
+}
+
+// The starter's part of -d: it waits until the program runs, or has failed to.
+static int split(struct running *r, int *ret_code)
+{
+	cleanup_fd int output = opts.output ? open_output() : -1;
+	char id[DETACH_WORDS_MAX];
+	int e;
+
+	*ret_code = RUN_FAILED;
+	if (opts.output && output < 0)
+		return output;
+	e = detach_split(&r->detach, opts.interactive && !opts.tty, output, id, ret_code);
+	if (e > 0 && *id)
+		puts(id);
+	return e;
+}
+
 static int run(int argc, char **argv)
 {
-	cleanup_free char *dir = NULL;
-	struct serve_conf conf;
-	struct box_bind *binds;
-	struct host_image *h;
-	struct hasten *x;
-	char **args;
-	struct served s;
+	// what they own lives as long as the process
+	static struct running r = { .dir = -1, .lock = -1, .detach = { .notify = -1 } };
+	static struct box b;
+	struct cgroup_limits limits = { 0 };
 	int code;
 
 	if (argc < 1) {
 		warn("run takes an IMAGE; try 'fcpull run --help'");
 		return RUN_FAILED;
 	}
-	if (image_opts_finish() || check_run_options() || parse_volumes(&binds) ||
-		mount_serve_conf(&conf))
+	if (parse_options(&b, &limits))
 		return RUN_FAILED;
-	if (host_open(argv[0], &image_opts.host, &h))
-		return RUN_FAILED;
-	conf.hasty = true;
-	args = make_args(&h->img->config, argc - 1, argv + 1);
-	if (!args[0]) {
-		warn("%s names no command; give one", h->name);
-		return RUN_FAILED;
-	}
-	dir = xasprintf("%s/mnt", h->store->path);
-	// the processes stay in the caller's mount namespace, where others find them; the mount
-	// will be in ours
-	if (mount_hasten(h, HASTEN_RUN, &conf, &x) || serve_image(h, &conf, &s))
-		return RUN_FAILED;
-	hasten_go(x);
-	if (own_mounts() || serve_attach(&s, dir))
-		return RUN_FAILED;
-	code = run_box(h, args, binds, dir, &s);
-	gc_auto(image_opts.host.root);
-	return code;
+	if (opts.detach && split(&r, &code))
+		return code;
+	return run_here(argc, argv, &b, &limits, &r);
 }
 
 const struct applet applet_run = {
@@ -296,7 +506,9 @@ const struct applet applet_run = {
 	"Exit code: the process's own; 128+N when signal N ended it; 125 fcpull failed,\n"
 	"126 the command is not executable, 127 it was not found.\n\n"
 	"  fcpull run registry.example/app:1\n"
-	"  fcpull run -it --net=host registry.example/app:1 sh\n",
+	"  fcpull run -it --net=host registry.example/app:1 sh\n"
+	"  fcpull run -d --name web --memory=512m registry.example/app:1\n"
+	"  fcpull exec -it web sh; fcpull stop web; fcpull rm web\n",
 	run,
 	true,
 	RUN_FAILED,

@@ -128,13 +128,30 @@ static int make_exe(struct run *r)
 	return e < 0 ? warn_errno(e, "cannot copy this program to memory") : 0;
 }
 
+static int new_tmpfs(const struct box_bind *b, int *ret_fd)
+{
+	char size[32], mode[16];
+	struct mnt_param params[] = { { "mode", mode }, { "size", size }, { 0 } };
+
+	snprintf(mode, sizeof mode, "%o", b->mode);
+	snprintf(size, sizeof size, "%llu", (unsigned long long)b->size);
+	if (b->size == 0)
+		params[1].key = NULL;
+	int e = mnt_new("tmpfs", params,
+		MOUNT_ATTR_NODEV | b->attrs | (b->read_only ? MOUNT_ATTR_RDONLY : 0), ret_fd);
+	return e < 0 ? warn_errno(e, "cannot make a tmpfs for '%s'", b->dst) : 0;
+}
+
 static int clone_bind(const struct box_bind *b, int *ret_fd)
 {
-	unsigned attrs = MOUNT_ATTR_NODEV | (b->read_only ? MOUNT_ATTR_RDONLY : 0);
+	unsigned attrs = MOUNT_ATTR_NODEV | b->attrs | (b->read_only ? MOUNT_ATTR_RDONLY : 0);
+
+	if (!b->src)
+		return new_tmpfs(b, ret_fd);
 
 	if (*b->src != '/' || *b->dst != '/')
 		return refuse(-EINVAL, "bind '%s:%s': both paths must be absolute", b->src, b->dst);
-	int e = mnt_clone(AT_FDCWD, b->src, true, ret_fd);
+	int e = mnt_clone(AT_FDCWD, b->src, !b->shallow, ret_fd);
 	if (e < 0)
 		return warn_errno(e, "cannot bind '%s'", b->src);
 	e = mnt_set(*ret_fd, attrs, true);
@@ -212,7 +229,7 @@ static int gather(struct run *r)
 		return refuse(-EINVAL, "no command is given, and the image names none");
 	choose_hostname(r, b);
 	if ((e = check_stdio()) < 0 || (e = mnt_supported()) < 0 ||
-		(e = clone_sources(b, &r->init.from)) < 0 || (e = make_exe(r)) < 0 ||
+		(!b->join && (e = clone_sources(b, &r->init.from)) < 0) || (e = make_exe(r)) < 0 ||
 		(e = open_control(r)) < 0)
 		return e;
 	return describe(r);
@@ -226,11 +243,31 @@ static void keep(int fd)
 		fcntl(fd, F_SETFD, 0);
 }
 
+static void keep_join(const struct box_join *j)
+{
+	keep(j->init);
+	keep(j->user_ns);
+	for (size_t i = 0; i < j->n_cgroups; i++)
+		keep(j->cgroups[i]);
+}
+
+// Into the container's control groups first, so that they are the roots of what it sees.
+static void enter_cgroups(const struct cgroup *c)
+{
+	if (c && (cgroup_enter(c) < 0 || unshare(CLONE_NEWCGROUP) < 0))
+		_exit(BOX_EXIT_SETUP);
+}
+
 static _Noreturn void child(struct run *r, char *const *argv)
 {
 	static char *const no_env[] = { NULL };
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (r->init.box.join) {
+		keep_join(r->init.box.join);
+	} else {
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		enter_cgroups(r->init.box.cgroup);
+	}
 	keep(r->about);
 	keep(r->peer);
 	keep(r->init.from.lower);
@@ -256,14 +293,17 @@ static int clone_error(int e)
 
 static int start(struct run *r)
 {
-	uint64_t flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+	uint64_t flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
+	const char *name = r->init.box.join ? BOXJOIN_NAME : BOXINIT_NAME;
 	char number[16];
-	char *argv[] = { (char *)BOXINIT_NAME, number, NULL };
+	char *argv[] = { (char *)name, number, NULL };
 
 	snprintf(number, sizeof number, "%d", r->about);
 	if (!r->init.box.net_host)
 		flags |= CLONE_NEWNET;
-	r->pid = sys_clone(flags, &r->pidfd);
+	if (!r->init.box.cgroup)
+		flags |= CLONE_NEWCGROUP;
+	r->pid = sys_clone(r->init.box.join ? 0 : flags, &r->pidfd);
 	// a kernel without cgroups: nothing to hide then
 	if (r->pid == -EINVAL)
 		r->pid = sys_clone(flags & ~(uint64_t)CLONE_NEWCGROUP, &r->pidfd);
@@ -333,10 +373,13 @@ static void take_control(struct run *r)
 
 		memcpy(&fd, CMSG_DATA(c), sizeof fd);
 		if (r->tty.master < 0)
-			boxtty_start(&r->tty, fd, r->init.box.interactive);
+			boxtty_start(&r->tty, fd, r->init.box.interactive && !r->init.box.detached);
 		else
 			close(fd);
 	}
+	const struct box *b = &r->init.box;
+	if (n == 1 && b->started && b->started(b->arg, r->pid) < 0)
+		sys_pidfd_send_signal(r->pidfd, SIGKILL);
 	if (n <= 0) {
 		close(r->init.ctl);
 		r->init.ctl = -1;

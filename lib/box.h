@@ -4,12 +4,26 @@
 #ifndef BOX_H
 #define BOX_H
 
-#include "base.h"
+#include "caps.h"
+#include "cgroup.h"
 
+// A bind of something of the host's, or a tmpfs.
 struct box_bind {
-	const char *src; // host path (absolute)
+	const char *src; // host path (absolute), or NULL: a tmpfs
 	const char *dst; // path in the container (absolute); made in the upper layer when missing
 	bool read_only;
+	bool shallow;	// without the mounts beneath src
+	unsigned attrs; // MOUNT_ATTR_* besides nodev
+	uint64_t size;	// of a tmpfs, bytes; 0: half of memory
+	unsigned mode;	// of a tmpfs
+};
+
+// Another container's process is to be started, not a container: where.
+struct box_join {
+	int init;		 // pidfd of its pid 1
+	int user_ns;		 // of its payload, or -1: it has none of its own
+	int cgroups[CGROUP_MAX]; // cgroup.procs of its control groups, open for writing
+	size_t n_cgroups;
 };
 
 // All strings are borrowed for the call. The image's own values (args, env, user ...) are data:
@@ -32,6 +46,19 @@ struct box {
 	const struct box_bind *binds;
 	size_t n_binds;
 	uint64_t upper_size; // bytes for the tmpfs upper, 0 = half of memory
+	struct caps_change caps;
+	bool no_user_ns; // the host's, even so
+	bool rootless;	 // this process is in a user namespace that a user has made
+	bool one_id;	 // there is no user but root here, and groups cannot be set
+	bool new_privs;	 // set-user-id programs and file capabilities work
+	bool no_seccomp; // any system call
+	bool unmasked;	 // all of /proc and /sys is seen, and can be written
+	bool detached;	 // nobody is at our standard streams; error goes where output goes
+	const struct cgroup *cgroup; // or NULL: the caller's own
+	const struct box_join *join; // or NULL
+	// called once, when the program runs; ends the container if it returns an error
+	int (*started)(void *arg, pid_t init);
+	void *arg;
 };
 
 // Runs it and waits. Returns docker's exit codes: the process's own, 128+signal, 126 not

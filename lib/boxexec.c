@@ -1,11 +1,9 @@
 // boxexec.c - the container's process, from the clone to the exec
 //
-// Capabilities. Docker's fourteen without MKNOD (devices are nodev everywhere but in /dev), NET_RAW
-// (packets from a forged address; there is no network, or it is the host's) and AUDIT_WRITE
-// (seccomp.c has another way for what needs it). In a user namespace of its own, whose ids are the
-// host's, they count for files and processes of the container only, and for nothing that belongs to
-// the kernel. A user other than root has none at all, and with no_new_privs set-uid programs and
-// file capabilities change nothing.
+// Capabilities are those of caps.h. In a user namespace of its own, whose ids are the host's, they
+// count for files and processes of the container only, and for nothing that belongs to the kernel. A
+// user other than root has none but those that were added by name, and with no_new_privs set-uid
+// programs and file capabilities change nothing.
 // SPDX-License-Identifier: Apache-2.0
 #include "boxexec.h"
 
@@ -32,26 +30,27 @@
 #define PIPEFS_MAGIC 0x50495045
 #endif
 
-#define CAP_BIT(c) (1ull << (c))
-#define CAPS_ROOT                                                                            \
-	(CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_FOWNER) |              \
-		CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_KILL) | CAP_BIT(CAP_SETGID) |              \
-		CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_NET_BIND_SERVICE) | \
-		CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_SETFCAP))
-
 // ---- privileges ----
 
-static int set_caps(uint64_t caps)
+// ambient: those that outlive the exec of a user who is not root. Inheritable stays empty otherwise
+// (CVE-2022-24769, CVE-2022-29162).
+static int set_caps(uint64_t caps, uint64_t ambient)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = {
-		{ .effective = (uint32_t)caps, .permitted = (uint32_t)caps },
-		{ .effective = (uint32_t)(caps >> 32), .permitted = (uint32_t)(caps >> 32) },
-	}; // inheritable stays empty (CVE-2022-24769, CVE-2022-29162)
+		{ (uint32_t)caps, (uint32_t)caps, (uint32_t)ambient },
+		{ (uint32_t)(caps >> 32), (uint32_t)(caps >> 32), (uint32_t)(ambient >> 32) },
+	};
 
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
 		return -errno;
-	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
+	if (syscall(SYS_capset, &head, data) < 0)
+		return -errno;
+	for (unsigned c = 0; c < 64; c++)
+		if (ambient & CAP_BIT(c) &&
+			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0, 0) < 0)
+			return -errno;
+	return 0;
 }
 
 static int bound_caps(uint64_t caps)
@@ -66,37 +65,70 @@ static int bound_caps(uint64_t caps)
 }
 
 // Raw calls: the C library's would look for other threads of a process that it did not fork itself.
-static int set_ids(const struct passwd_user *u)
+static int set_ids(const struct box *b, const struct passwd_user *u)
 {
-	if (syscall(SYS_setgroups, u->n_groups, u->groups) < 0 ||
+	if ((!b->one_id && syscall(SYS_setgroups, u->n_groups, u->groups) < 0) ||
 		syscall(SYS_setresgid, u->gid, u->gid, u->gid) < 0 ||
 		syscall(SYS_setresuid, u->uid, u->uid, u->uid) < 0)
 		return -errno;
 	return 0;
 }
 
-// The order is forced: the bounding set needs CAP_SETPCAP, the groups CAP_SETGID, so the ids come
-// between the two.
-static int drop_privileges(const struct passwd_user *u)
+// Those of caps that this kernel knows and that this process has: ALL means no more than that.
+static uint64_t caps_here(uint64_t caps)
 {
-	uint64_t caps = u->uid == 0 ? CAPS_ROOT : 0;
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { 0 };
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return 0;
+	return caps & (data[0].permitted | (uint64_t)data[1].permitted << 32);
+}
+
+static int load_filter(const struct box *b, uint64_t caps)
+{
+	int r = b->no_seccomp ? 0 : seccomp_load(caps);
+
+	return r < 0
+		? warn_errno(r,
+			  "cannot load the system call filter: the kernel needs CONFIG_SECCOMP_FILTER")
+		: 0;
+}
+
+// The order is forced: the bounding set needs CAP_SETPCAP, the groups CAP_SETGID, so the ids come
+// between the two; the filter needs no_new_privs or CAP_SYS_ADMIN.
+static int drop_privileges(const struct box *b, const struct passwd_user *u)
+{
+	uint64_t caps = caps_of(&b->caps, u->uid == 0), bound = caps;
 	int r;
 
+	if (b->caps.add == CAPS_ALL)
+		caps = bound = caps_here(caps);
+	// what set-user-id programs may become
+	if (b->new_privs)
+		bound |= caps_of(&b->caps, true);
 	// a session keyring of its own, else that of the host's session would be possessed inside
 	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
 		return warn_errno(-errno, "cannot join a new session keyring");
-	if ((r = bound_caps(caps)) < 0)
+	if ((r = bound_caps(bound)) < 0)
 		return warn_errno(r, "cannot bound the container's capabilities");
-	if ((r = set_ids(u)) < 0)
-		return warn_errno(r, "cannot become user %u, group %u", u->uid, u->gid);
-	if ((r = set_caps(caps)) < 0)
-		return warn_errno(r, "cannot set the container's capabilities");
+	if (b->new_privs && (r = load_filter(b, caps)) < 0)
+		return r;
+	if (u->uid != 0 && caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return warn_errno(-errno, "cannot keep capabilities");
+	if ((r = set_ids(b, u)) < 0)
+		return warn_errno(r, "cannot become user %u, group %u%s", u->uid, u->gid,
+			b->one_id ? " (as a user, ids other than 0 need ranges in /etc/subuid and "
+				    "/etc/subgid, and newuidmap)"
+				  : "");
+	if ((r = set_caps(caps, u->uid != 0 ? caps : 0)) < 0)
+		return warn_errno(r, "cannot set the container's capabilities%s",
+			b->caps.add ? " (does this process have those that are added?)" : "");
+	if (b->new_privs)
+		return 0;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return warn_errno(-errno, "cannot set no_new_privs");
-	if ((r = seccomp_load()) < 0)
-		return warn_errno(r,
-			"cannot load the system call filter: the kernel needs CONFIG_SECCOMP_FILTER");
-	return 0;
+	return load_filter(b, caps);
 }
 
 int boxexec_confine_init(void)
@@ -105,10 +137,10 @@ int boxexec_confine_init(void)
 	int r = bound_caps(caps);
 
 	if (r == 0)
-		r = set_caps(caps);
+		r = set_caps(caps, 0);
 	if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		r = -errno;
-	return r < 0 ? r : seccomp_load();
+	return r < 0 ? r : seccomp_load(0);
 }
 
 // ---- surroundings ----
@@ -276,6 +308,11 @@ void boxexec(const struct boxexec *x)
 	int err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	char byte;
 
+	if (x->box->join && x->box->join->user_ns >= 0 &&
+		syscall(SYS_setns, x->box->join->user_ns, CLONE_NEWUSER) < 0) {
+		warn_errno(-errno, "cannot enter the container's user namespace");
+		_exit(BOX_EXIT_SETUP);
+	}
 	// pid 1 has said why when there is no go
 	if (err < 0 || read_full(x->go, &byte, 1) < 0 || set_stdio(x) < 0 || enter_cwd(x->cwd) < 0)
 		_exit(BOX_EXIT_SETUP);
@@ -286,11 +323,16 @@ void boxexec(const struct boxexec *x)
 	int r = sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (r < 0)
 		warn_errno(r, "cannot close descriptors");
-	if (r < 0 || drop_privileges(x->user) < 0)
+	if (r < 0 || drop_privileges(x->box, x->user) < 0)
 		_exit(BOX_EXIT_SETUP);
 	if (x->tty_slave >= 0)
 		dup2(x->tty_slave, STDERR_FILENO);
+	else if (x->box->detached)
+		dup2(STDOUT_FILENO, STDERR_FILENO);
 	r = exec_program(x->box->args, env, file);
 	dup2(err, STDERR_FILENO);
+	// pid 1 would take the pipe's end for the exec
+	if (write_full(x->running, "x", 1) < 0)
+		debug("nobody waits for the program");
 	_exit(complain(r, x->box->args[0], file));
 }

@@ -22,167 +22,9 @@
 #include <sys/wait.h>
 
 #include "boxexec.h"
+#include "boxjoin.h"
 #include "log.h"
 #include "mnt.h"
-
-// ---- the description: a header, the binds, then strings ----
-
-struct header {
-	int ctl, lower, upper, log_level;
-	uint32_t n_args, n_env, n_binds;
-	bool read_only, net_host, tty, interactive;
-	uint64_t upper_size;
-	struct winsize size;
-};
-
-struct bind_header {
-	int fd;
-	bool read_only;
-};
-
-static uint32_t count(char *const *list)
-{
-	uint32_t n = 0;
-
-	while (list && list[n])
-		n++;
-	return n;
-}
-
-static void put_string(struct buf *out, const char *s)
-{
-	buf_add(out, s ? s : "", s ? strlen(s) + 1 : 1);
-}
-
-void boxinit_describe(const struct boxinit *i, struct buf *out)
-{
-	const struct box *b = &i->box;
-	struct header h = {
-		.ctl = i->ctl,
-		.lower = i->from.lower,
-		.upper = i->from.upper,
-		.log_level = (int)log_level,
-		.n_args = count(b->args),
-		.n_env = count(b->env),
-		.n_binds = (uint32_t)b->n_binds,
-		.read_only = b->read_only,
-		.net_host = b->net_host,
-		.tty = b->tty,
-		.interactive = b->interactive,
-		.upper_size = b->upper_size,
-		.size = i->size,
-	};
-
-	buf_add(out, &h, sizeof h);
-	for (size_t k = 0; k < b->n_binds; k++) {
-		struct bind_header bh = { .fd = i->from.binds[k],
-			.read_only = b->binds[k].read_only };
-
-		buf_add(out, &bh, sizeof bh);
-	}
-	put_string(out, b->upper);
-	put_string(out, b->cwd);
-	put_string(out, b->user);
-	put_string(out, b->hostname);
-	for (uint32_t k = 0; k < h.n_args; k++)
-		put_string(out, b->args[k]);
-	for (uint32_t k = 0; k < h.n_env; k++)
-		put_string(out, b->env[k]);
-	for (size_t k = 0; k < b->n_binds; k++) {
-		put_string(out, b->binds[k].src);
-		put_string(out, b->binds[k].dst);
-	}
-}
-
-// The description lives in memory as long as this process; its writer is our own parent, so it is
-// not checked but for its end.
-struct reader {
-	const char *p, *end;
-};
-
-static const void *take(struct reader *d, size_t n)
-{
-	const char *p = d->p;
-
-	if (n > (size_t)(d->end - p))
-		_exit(BOX_EXIT_SETUP);
-	d->p += n;
-	return p;
-}
-
-static const char *take_string(struct reader *d)
-{
-	const char *nul = memchr(d->p, '\0', (size_t)(d->end - d->p));
-
-	if (!nul)
-		_exit(BOX_EXIT_SETUP);
-	return take(d, (size_t)(nul - d->p) + 1);
-}
-
-static char **take_strings(struct reader *d, uint32_t n)
-{
-	char **list = xcalloc(n + 1, sizeof *list);
-
-	for (uint32_t k = 0; k < n; k++)
-		list[k] = (char *)take_string(d);
-	return list;
-}
-
-static void understand(struct reader *d, struct boxinit *i)
-{
-	struct header h;
-
-	memcpy(&h, take(d, sizeof h), sizeof h);
-	log_level = (enum log_level)h.log_level;
-	i->ctl = h.ctl;
-	i->size = h.size;
-	i->from = (struct box_sources){ h.lower, h.upper, xcalloc(h.n_binds + 1, sizeof(int)) };
-	struct box_bind *binds = xcalloc(h.n_binds + 1, sizeof *binds);
-	for (uint32_t k = 0; k < h.n_binds; k++) {
-		struct bind_header bh;
-
-		memcpy(&bh, take(d, sizeof bh), sizeof bh);
-		i->from.binds[k] = bh.fd;
-		binds[k].read_only = bh.read_only;
-	}
-	i->box = (struct box){
-		.read_only = h.read_only,
-		.net_host = h.net_host,
-		.tty = h.tty,
-		.interactive = h.interactive,
-		.upper_size = h.upper_size,
-		.binds = binds,
-		.n_binds = h.n_binds,
-		.lower_fd = h.lower,
-	};
-	i->box.upper = take_string(d);
-	i->box.cwd = take_string(d);
-	i->box.user = take_string(d);
-	i->box.hostname = take_string(d);
-	if (h.upper < 0)
-		i->box.upper = NULL;
-	i->box.args = take_strings(d, h.n_args);
-	i->box.env = take_strings(d, h.n_env);
-	for (uint32_t k = 0; k < h.n_binds; k++) {
-		binds[k].src = take_string(d);
-		binds[k].dst = take_string(d);
-	}
-}
-
-static int read_description(int fd, struct boxinit *i)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return last_errno();
-	char *text = xmalloc((size_t)st.st_size + 1); // never freed: i points into it
-	int r = pread_full(fd, text, (size_t)st.st_size, 0);
-	if (r < 0)
-		return r;
-	struct reader d = { text, text + st.st_size };
-	understand(&d, i);
-	return 0;
-}
 
 // ---- set-up ----
 
@@ -213,6 +55,8 @@ static int set_up(struct boxinit *i, struct boxroot *root, struct passwd_user *u
 	const struct box *b = &i->box;
 	int r;
 
+	if (b->join)
+		return boxjoin_enter(b, &i->size, root, user);
 	umask(0);
 	if (sethostname(b->hostname, strlen(b->hostname)) < 0)
 		return warn_errno(-errno, "cannot set the host name %s", log_quote(b->hostname));
@@ -278,6 +122,8 @@ static pid_t fork_payload(struct payload *p, struct boxexec *x, bool user_ns)
 	if (pid == 0) {
 		close(p->go[1]);
 		close(p->running[0]);
+		if (x->box->join && boxjoin_cgroups(x->box->join) < 0)
+			_exit(BOX_EXIT_SETUP);
 		boxexec(x);
 	}
 	return pid;
@@ -290,7 +136,7 @@ static int start_payload(struct payload *p, struct boxexec *x, int proc)
 {
 	int r;
 
-	if (!x->box->net_host || x->user->uid != 0) {
+	if (!x->box->join && !x->box->no_user_ns && (!x->box->net_host || x->user->uid != 0)) {
 		p->pid = fork_payload(p, x, true);
 		r = p->pid < 0 ? p->pid : write_maps(proc, p->pid);
 		if (r == 0)
@@ -386,8 +232,8 @@ static bool is_forwarded(int sig)
 	}
 }
 
-// Until the payload has ended; when this process then ends, the kernel kills all that is left in
-// the container.
+// Until the payload has ended; when this process then ends and it is pid 1, the kernel kills all
+// that is left in the container.
 static int supervise(pid_t payload, int ctl)
 {
 	sigset_t all;
@@ -402,8 +248,10 @@ static int supervise(pid_t payload, int ctl)
 		if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
 			return BOX_EXIT_SETUP;
 		// fcpull is gone, without PR_SET_PDEATHSIG having reached us
-		if (fds[1].revents & POLLHUP)
+		if (fds[1].revents & POLLHUP) {
+			kill(payload, SIGKILL);
 			return 128 + SIGKILL;
+		}
 		while (read(sigfd, &si, sizeof si) == (ssize_t)sizeof si)
 			if (is_forwarded((int)si.ssi_signo))
 				kill(payload, (int)si.ssi_signo);
@@ -451,15 +299,18 @@ void boxinit_enter(int argc, char **argv)
 	struct boxinit i;
 	sigset_t all;
 
-	if (argc != 2 || strcmp(argv[0], BOXINIT_NAME) != 0)
+	if (argc != 2 || (strcmp(argv[0], BOXINIT_NAME) && strcmp(argv[0], BOXJOIN_NAME)))
 		return;
+	bool joins = !strcmp(argv[0], BOXJOIN_NAME);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	// one that joins has to end the payload first: it learns by the control socket
+	if (!joins)
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NAME, "fcpull-init", 0, 0, 0);
 	int fd = (int)strtol(argv[1], NULL, 10);
-	int r = getpid() == 1 ? read_description(fd, &i) : -EPERM;
+	int r = joins || getpid() == 1 ? boxinit_read(fd, &i) : -EPERM;
 	if (r < 0) {
 		warn_errno(r, "not started as the init of a container");
 		_exit(BOX_EXIT_SETUP);

@@ -12,6 +12,7 @@
 #include "boxroot.h"
 
 #define BOXINIT_NAME "fcpull: container init"
+#define BOXJOIN_NAME "fcpull: container exec" // of a process that joins a container
 
 // What it gets to know: by a file of its own, not by arguments or environment, which other users
 // can read and which a C library heeds.
@@ -26,8 +27,12 @@ struct boxinit {
 // in the init.
 void boxinit_describe(const struct boxinit *i, struct buf *out);
 
+// Reads a description back; what it says points into memory that is never freed. -errno, silent.
+int boxinit_read(int fd, struct boxinit *ret) must_check;
+
 // Becomes the init if argv says so (BOXINIT_NAME, number of the description's descriptor), and does
-// not return then.
+// not return then. With BOXJOIN_NAME it starts another process in a container that is there: not as
+// its pid 1, but for the rest as the init would.
 void boxinit_enter(int argc, char **argv);
 
 #endif

@@ -105,14 +105,18 @@ static int make_layers(int up, int lower)
 
 // nodev: a device node of the image must not be one. Without a device cgroup this is what stands
 // between root in the container and the host's disks.
-static int mount_overlay(struct boxroot *r)
+//
+// In a user namespace overlayfs cannot write its own attributes but as a user's (Linux 5.11; on a
+// tmpfs 6.6). Without any, a directory that is removed and made anew shows what it had.
+static int mount_overlay(const struct box *b, struct boxroot *r)
 {
-	static const struct mnt_param params[] = {
+	struct mnt_param params[] = {
 		{ "lowerdir", "lower" },
 		{ "upperdir", "up/upper" },
 		{ "workdir", "up/work" },
 		{ "index", "off" },
 		{ "metacopy", "off" },
+		{ b->rootless ? "userxattr" : NULL, NULL },
 		{ 0 },
 	};
 
@@ -136,7 +140,7 @@ static int make_overlay(const struct box *b, const struct box_sources *from, str
 	if ((e = make_layers(up, from->lower)) < 0)
 		return warn_errno(e, "cannot make directories for the container's changes in '%s'",
 			b->upper ? b->upper : "a tmpfs");
-	e = mount_overlay(r);
+	e = mount_overlay(b, r);
 	if (e == -EINVAL && b->upper)
 		return warn_errno(e,
 			"the file system of '%s' cannot hold the container's changes (overlayfs or network file "
@@ -269,27 +273,41 @@ static int mount_in_dev(struct boxroot *r, const char *type, const struct mnt_pa
 
 // The terminal comes from the container's own devpts. Its slave is opened through its master, not
 // by a name (CVE-2016-9962, CVE-2025-52565), and must be one.
-static int make_tty(struct boxroot *r, int pts)
+int boxroot_open_tty(int pts, int *ret_master, int *ret_slave)
 {
 	struct stat st;
 	int unlock = 0;
+	cleanup_fd int tty = mnt_open(pts, "ptmx", O_RDWR | O_NOCTTY, MNT_STRICT);
 
-	r->tty = mnt_open(pts, "ptmx", O_RDWR | O_NOCTTY, MNT_STRICT);
-	if (r->tty < 0)
-		return r->tty;
-	if (ioctl(r->tty, TIOCSPTLCK, &unlock) < 0)
+	if (tty < 0)
+		return tty;
+	if (ioctl(tty, TIOCSPTLCK, &unlock) < 0)
 		return -errno;
-	r->tty_slave = ioctl(r->tty, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (r->tty_slave < 0 || fstat(r->tty_slave, &st) < 0)
+	cleanup_fd int slave = ioctl(tty, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0 || fstat(slave, &st) < 0)
 		return -errno;
-	if (!mnt_is_fs(r->tty_slave, DEVPTS_SUPER_MAGIC) || !S_ISCHR(st.st_mode) ||
+	if (!mnt_is_fs(slave, DEVPTS_SUPER_MAGIC) || !S_ISCHR(st.st_mode) ||
 		major(st.st_rdev) != TTY_SLAVE_MAJOR)
 		return -ENXIO;
+	*ret_master = steal_fd(&tty);
+	*ret_slave = steal_fd(&slave);
+	return 0;
+}
+
+static int make_tty(struct boxroot *r, int pts)
+{
+	struct stat st;
+	int e = boxroot_open_tty(pts, &r->tty, &r->tty_slave);
+
+	if (e < 0)
+		return e;
+	if (fstat(r->tty_slave, &st) < 0)
+		return -errno;
 	// /dev/console is the same terminal: on a file of our own, from our own devpts
 	char name[16];
 	int clone = -1;
 	snprintf(name, sizeof name, "%u", minor(st.st_rdev));
-	int e = mnt_clone(pts, name, false, &clone);
+	e = mnt_clone(pts, name, false, &clone);
 	cleanup_fd int console = clone;
 	if (e < 0 || (e = mknodat(r->dev, "console", S_IFREG | 0600, 0) < 0 ? -errno : 0) < 0)
 		return e;
@@ -301,8 +319,8 @@ static int make_dev(const struct box *b, struct boxroot *r)
 {
 	static const struct mnt_param dev[] = { { "mode", "0755" }, { "size", "1m" }, { 0 } };
 	static const struct mnt_param shm[] = { { "mode", "1777" }, { "size", "64m" }, { 0 } };
-	static const struct mnt_param pty[] = { { "mode", "0620" }, { "ptmxmode", "0666" },
-		{ "gid", "5" }, { 0 } };
+	struct mnt_param pty[] = { { "mode", "0620" }, { "ptmxmode", "0666" }, { "gid", "5" },
+		{ 0 } };
 	cleanup_fd int pts = -1, shm_fd = -1, queue = -1;
 	int e;
 
@@ -310,6 +328,8 @@ static int make_dev(const struct box *b, struct boxroot *r)
 		return warn_errno(e, "cannot mount a tmpfs for '/dev'");
 	if ((e = mount_at(b, r, r->dev, "dev")) < 0 || (e = make_nodes(r)) < 0)
 		return e;
+	if (b->one_id)
+		pty[2].key = NULL; // group tty has no id here
 	if ((e = mount_in_dev(
 		     r, "devpts", pty, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "pts", &pts)) < 0)
 		return warn_errno(e, "cannot mount '/dev/pts'");
@@ -401,10 +421,10 @@ static int make_proc(const struct box *b, struct boxroot *r)
 		return warn_errno(-ESTALE, "'/proc' of the container is not a procfs");
 	if (!b->net_host)
 		open_ports(r);
-	for (size_t i = 0; i < ARRAY_LEN(masked_proc); i++)
+	for (size_t i = 0; i < ARRAY_LEN(masked_proc) && !b->unmasked; i++)
 		if ((e = mask(r, r->proc, masked_proc[i])) < 0)
 			return warn_errno(e, "cannot hide '/proc/%s'", masked_proc[i]);
-	for (size_t i = 0; i < ARRAY_LEN(read_only_proc); i++)
+	for (size_t i = 0; i < ARRAY_LEN(read_only_proc) && !b->unmasked; i++)
 		if ((e = make_read_only(r->proc, read_only_proc[i])) < 0)
 			return warn_errno(e, "cannot make '/proc/%s' read-only", read_only_proc[i]);
 	return 0;
@@ -429,7 +449,8 @@ static void make_cgroup(struct boxroot *r)
 // own (fusectl, debugfs, ...).
 static int make_sys(const struct box *b, struct boxroot *r)
 {
-	int e = mnt_new("sysfs", NULL, ATTR_SAFE | MOUNT_ATTR_RDONLY, &r->sys);
+	unsigned attrs = ATTR_SAFE | (b->unmasked ? 0 : MOUNT_ATTR_RDONLY);
+	int e = mnt_new("sysfs", NULL, attrs, &r->sys);
 
 	if (e < 0) {
 		info("the container has no '/sys': %s", strerror(-e));
@@ -438,7 +459,7 @@ static int make_sys(const struct box *b, struct boxroot *r)
 	if ((e = mount_at(b, r, r->sys, "sys")) < 0)
 		return e;
 	make_cgroup(r);
-	for (size_t i = 0; i < ARRAY_LEN(masked_sys); i++)
+	for (size_t i = 0; i < ARRAY_LEN(masked_sys) && !b->unmasked; i++)
 		if ((e = mask(r, r->sys, masked_sys[i])) < 0)
 			return warn_errno(e, "cannot hide '/sys/%s'", masked_sys[i]);
 	return 0;

@@ -30,6 +30,8 @@ struct boxroot {
 // Builds it all, detached from the view of the host. 0 or -errno, logged.
 int boxroot_make(
 	const struct box *b, const struct box_sources *from, struct boxroot *ret) must_check;
+// Opens both ends of a new terminal of a devpts. 0 or -errno, silent.
+int boxroot_open_tty(int pts, int *ret_master, int *ret_slave) must_check;
 // Moves this process into it; the host's file systems are gone from this mount namespace then.
 int boxroot_enter(struct boxroot *r) must_check;
 

@@ -100,6 +100,15 @@ static struct erofs_gates gates_here(struct utsname *ret_name)
 	return erofs_gates_of(ret_name->release);
 }
 
+// EROFS has no FS_USERNS_MOUNT.
+static bool in_first_user_ns(void)
+{
+	const ino_t first = 0xEFFFFFFDu; // PROC_USER_INIT_INO, include/linux/proc_ns.h
+	struct stat st;
+
+	return stat("/proc/self/ns/user", &st) || st.st_ino == first;
+}
+
 int erofs_supported(char why[static 160])
 {
 	struct utsname u;
@@ -109,6 +118,10 @@ int erofs_supported(char why[static 160])
 		snprintf(why, 160, "Linux %.64s is too old for the erofs driver, which needs 5.16",
 			u.release);
 		return -ENODEV;
+	}
+	if (!in_first_user_ns()) {
+		snprintf(why, 160, "EROFS cannot be mounted in a user namespace");
+		return -EPERM;
 	}
 	// it loads the module, if it is one
 	cleanup_fd int fs = (int)syscall(SYS_fsopen, "erofs", FSOPEN_CLOEXEC);

@@ -171,34 +171,3 @@ int policy_find(const char *name, const char *option, struct policy *ret)
 	}
 	return 0;
 }
-
-static void describe_file(const char *path, FILE *to)
-{
-	cleanup_toml struct toml *t = NULL;
-	enum accelerate how;
-	int r = load(path, &t);
-
-	if (r)
-		fprintf(to, "  %s: %s\n", path, r == -ENOENT ? "not there" : "not usable");
-	if (r)
-		return;
-	fprintf(to, "  %s\n", path);
-	for (const struct toml *k = toml_array(t, "rule"); k; k = k->next)
-		if (!take(k, path, &how))
-			fprintf(to, "    %s: %s\n", log_quote(toml_str(k, "match")), names[how]);
-	if (!take(t, path, &how))
-		fprintf(to, "    all others: %s\n", names[how]);
-}
-
-void policy_describe(FILE *to)
-{
-	cleanup_free char *user = user_file(), *system = system_file();
-	struct policy p;
-
-	if (policy_find("", NULL, &p))
-		return;
-	fprintf(to, "accelerate  %s (%s)\n", names[p.how], p.from);
-	if (user)
-		describe_file(user, to);
-	describe_file(system, to);
-}

@@ -35,7 +35,5 @@ struct policy {
 int policy_find(const char *name, const char *option, struct policy *ret) must_check;
 // Whether the option (or NULL) and the variable are words that are known. -EINVAL logged.
 int policy_check(const char *option) must_check;
-// What is in force, for people: a line each, "accelerate  auto (built in)", rules behind it.
-void policy_describe(FILE *to);
 
 #endif

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proc.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -62,16 +63,64 @@ void proc_own_cgroup(void)
 		enter_cgroup(dirs[i]);
 }
 
-// The state is the letter behind the name in parentheses (proc(5)).
-bool proc_is_zombie(pid_t pid)
+// What stands behind the name in parentheses (proc(5)): state, parent, ... false: no such process.
+static bool read_stat(pid_t pid, char text[static 512], const char **ret)
 {
-	char path[32], text[128] = "";
+	char path[32];
 	const char *paren;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+	ssize_t n = fd < 0 ? -1 : read(fd, text, 511);
+	if (n <= 0)
 		return false;
+	text[n] = 0;
 	paren = strrchr(text, ')');
-	return paren && paren[1] == ' ' && paren[2] == 'Z';
+	if (!paren || paren[1] != ' ')
+		return false;
+	*ret = paren + 2;
+	return true;
+}
+
+bool proc_is_zombie(pid_t pid)
+{
+	char text[512];
+	const char *s;
+
+	return read_stat(pid, text, &s) && *s == 'Z';
+}
+
+// Fields 4, the parent, and 22, the start.
+static bool is_child(pid_t pid, pid_t parent, unsigned long long *ret_start)
+{
+	char text[512];
+	const char *s;
+	int ppid;
+
+	return read_stat(pid, text, &s) &&
+		sscanf(s,
+			"%*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+			"%*d %llu",
+			&ppid, ret_start) == 2 &&
+		ppid == parent;
+}
+
+pid_t proc_first_child(pid_t parent)
+{
+	unsigned long long first = ~0ull, start;
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	pid_t found = 0;
+
+	while (d && (e = readdir(d))) {
+		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+
+		if (pid > 0 && is_child(pid, parent, &start) && start < first) {
+			first = start;
+			found = pid;
+		}
+	}
+	if (d)
+		closedir(d);
+	return found;
 }

@@ -17,5 +17,7 @@ int proc_spare(void);
 void proc_own_cgroup(void);
 // Has the main thread of a child ended, though others or nobody's wait keep the process?
 bool proc_is_zombie(pid_t pid);
+// The oldest child of a process, 0: none that can be seen.
+pid_t proc_first_child(pid_t pid);
 
 #endif

@@ -10,6 +10,7 @@
 #include "seccomp.h"
 
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -61,82 +62,88 @@ enum {
 #define FAMILY_VSOCK 40
 #define PROTOCOL_AUDIT 9 // NETLINK_AUDIT
 
+// Who has the capability that is named is let through (docker's rules): the kernel then asks for it.
+// NEVER is CAP_CHOWN, which no call here is for.
+enum { NEVER = 0 };
+
 struct refusal {
 	uint32_t nr;
 	uint16_t err;
+	uint8_t unless;
 };
 
 static const struct refusal refusals[] = {
 	// mounts and roots
-	{ SYS_mount, EPERM },
-	{ SYS_umount2, EPERM },
-	{ SYS_pivot_root, EPERM },
-	{ NR_OPEN_TREE, EPERM },
-	{ NR_MOVE_MOUNT, EPERM },
-	{ NR_FSOPEN, EPERM },
-	{ NR_FSCONFIG, EPERM },
-	{ NR_FSMOUNT, EPERM },
-	{ NR_FSPICK, EPERM },
-	{ NR_MOUNT_SETATTR, EPERM },
-	{ NR_OPEN_TREE_ATTR, EPERM },
-	{ SYS_open_by_handle_at, EPERM }, // "shocker": any file of the file system by its handle
-	{ SYS_fanotify_init, EPERM },
+	{ SYS_mount, EPERM, CAP_SYS_ADMIN },
+	{ SYS_umount2, EPERM, CAP_SYS_ADMIN },
+	{ SYS_pivot_root, EPERM, CAP_SYS_ADMIN },
+	{ NR_OPEN_TREE, EPERM, CAP_SYS_ADMIN },
+	{ NR_MOVE_MOUNT, EPERM, CAP_SYS_ADMIN },
+	{ NR_FSOPEN, EPERM, CAP_SYS_ADMIN },
+	{ NR_FSCONFIG, EPERM, CAP_SYS_ADMIN },
+	{ NR_FSMOUNT, EPERM, CAP_SYS_ADMIN },
+	{ NR_FSPICK, EPERM, CAP_SYS_ADMIN },
+	{ NR_MOUNT_SETATTR, EPERM, CAP_SYS_ADMIN },
+	{ NR_OPEN_TREE_ATTR, EPERM, CAP_SYS_ADMIN },
+	{ SYS_open_by_handle_at, EPERM,
+		CAP_DAC_READ_SEARCH }, // "shocker": any file of the file system by its handle
+	{ SYS_fanotify_init, EPERM, CAP_SYS_ADMIN },
 	// namespaces; clone itself is looked at below. A filter cannot look into clone3's struct: C
 	// libraries then use clone.
-	{ SYS_setns, EPERM },
-	{ SYS_unshare, EPERM },
-	{ NR_CLONE3, ENOSYS },
+	{ SYS_setns, EPERM, CAP_SYS_ADMIN },
+	{ SYS_unshare, EPERM, CAP_SYS_ADMIN },
+	{ NR_CLONE3, ENOSYS, CAP_SYS_ADMIN },
 	// other processes' memory and files beyond what ptrace (allowed, as in docker) shows
-	{ SYS_kcmp, EPERM },
-	{ NR_PIDFD_GETFD, EPERM },
+	{ SYS_kcmp, EPERM, CAP_SYS_PTRACE },
+	{ NR_PIDFD_GETFD, EPERM, CAP_SYS_PTRACE },
 	// keyrings have no namespaces worth the name
-	{ SYS_add_key, EPERM },
-	{ SYS_keyctl, EPERM },
-	{ SYS_request_key, EPERM },
+	{ SYS_add_key, EPERM, NEVER },
+	{ SYS_keyctl, EPERM, NEVER },
+	{ SYS_request_key, EPERM, NEVER },
 	// large attack surface for little use: io_uring, BPF, perf, userfaultfd
-	{ NR_IO_URING_SETUP, ENOSYS },
-	{ NR_IO_URING_ENTER, ENOSYS },
-	{ NR_IO_URING_REGISTER, ENOSYS },
-	{ SYS_bpf, EPERM },
-	{ SYS_perf_event_open, EPERM },
-	{ SYS_userfaultfd, EPERM },
+	{ NR_IO_URING_SETUP, ENOSYS, NEVER },
+	{ NR_IO_URING_ENTER, ENOSYS, NEVER },
+	{ NR_IO_URING_REGISTER, ENOSYS, NEVER },
+	{ SYS_bpf, EPERM, CAP_SYS_ADMIN },
+	{ SYS_perf_event_open, EPERM, CAP_SYS_ADMIN },
+	{ SYS_userfaultfd, EPERM, NEVER },
 	// the machine
-	{ SYS_acct, EPERM },
-	{ SYS_clock_settime, EPERM },
-	{ SYS_settimeofday, EPERM },
-	{ SYS_syslog, EPERM },
-	{ SYS_delete_module, EPERM },
-	{ SYS_finit_module, EPERM },
-	{ SYS_init_module, EPERM },
-	{ SYS_kexec_load, EPERM },
-	{ SYS_reboot, EPERM },
-	{ SYS_swapon, EPERM },
-	{ SYS_swapoff, EPERM },
-	{ SYS_quotactl, EPERM },
-	{ NR_QUOTACTL_FD, EPERM },
-	{ SYS_vhangup, EPERM },
-	{ SYS_lookup_dcookie, EPERM },
-	{ SYS_nfsservctl, EPERM },
+	{ SYS_acct, EPERM, CAP_SYS_PACCT },
+	{ SYS_clock_settime, EPERM, CAP_SYS_TIME },
+	{ SYS_settimeofday, EPERM, CAP_SYS_TIME },
+	{ SYS_syslog, EPERM, CAP_SYSLOG },
+	{ SYS_delete_module, EPERM, CAP_SYS_MODULE },
+	{ SYS_finit_module, EPERM, CAP_SYS_MODULE },
+	{ SYS_init_module, EPERM, CAP_SYS_MODULE },
+	{ SYS_kexec_load, EPERM, CAP_SYS_BOOT },
+	{ SYS_reboot, EPERM, CAP_SYS_BOOT },
+	{ SYS_swapon, EPERM, NEVER },
+	{ SYS_swapoff, EPERM, NEVER },
+	{ SYS_quotactl, EPERM, CAP_SYS_ADMIN },
+	{ NR_QUOTACTL_FD, EPERM, CAP_SYS_ADMIN },
+	{ SYS_vhangup, EPERM, CAP_SYS_TTY_CONFIG },
+	{ SYS_lookup_dcookie, EPERM, CAP_SYS_ADMIN },
+	{ SYS_nfsservctl, EPERM, NEVER },
 	// where memory lies
-	{ SYS_mbind, EPERM },
-	{ SYS_move_pages, EPERM },
-	{ SYS_migrate_pages, EPERM },
-	{ SYS_get_mempolicy, EPERM },
-	{ SYS_set_mempolicy, EPERM },
-	{ NR_SET_MEMPOLICY_HOME_NODE, EPERM },
+	{ SYS_mbind, EPERM, CAP_SYS_NICE },
+	{ SYS_move_pages, EPERM, CAP_SYS_NICE },
+	{ SYS_migrate_pages, EPERM, CAP_SYS_NICE },
+	{ SYS_get_mempolicy, EPERM, CAP_SYS_NICE },
+	{ SYS_set_mempolicy, EPERM, CAP_SYS_NICE },
+	{ NR_SET_MEMPOLICY_HOME_NODE, EPERM, CAP_SYS_NICE },
 #ifdef SYS_kexec_file_load
-	{ SYS_kexec_file_load, EPERM },
+	{ SYS_kexec_file_load, EPERM, CAP_SYS_BOOT },
 #endif
 #ifdef __x86_64__
-	{ SYS_ioperm, EPERM },
-	{ SYS_iopl, EPERM },
-	{ SYS_uselib, EPERM },
-	{ SYS_ustat, EPERM },
-	{ SYS_sysfs, EPERM },
-	{ SYS__sysctl, EPERM },
-	{ SYS_create_module, EPERM },
-	{ SYS_get_kernel_syms, EPERM },
-	{ SYS_query_module, EPERM },
+	{ SYS_ioperm, EPERM, CAP_SYS_RAWIO },
+	{ SYS_iopl, EPERM, CAP_SYS_RAWIO },
+	{ SYS_uselib, EPERM, NEVER },
+	{ SYS_ustat, EPERM, NEVER },
+	{ SYS_sysfs, EPERM, NEVER },
+	{ SYS__sysctl, EPERM, NEVER },
+	{ SYS_create_module, EPERM, NEVER },
+	{ SYS_get_kernel_syms, EPERM, NEVER },
+	{ SYS_query_module, EPERM, NEVER },
 #endif
 };
 
@@ -153,25 +160,27 @@ struct condition {
 struct arg_refusal {
 	uint32_t nr;
 	uint16_t err;
+	uint8_t unless;
 	struct condition when[2];
 };
 
 static const struct arg_refusal arg_refusals[] = {
-	{ SYS_clone, EPERM, { { ANY_BIT, 0, CLONE_NEW_ANY } } },
+	{ SYS_clone, EPERM, CAP_SYS_ADMIN, { { ANY_BIT, 0, CLONE_NEW_ANY } } },
 	// only plain Linux, with UNAME26, on 32-bit processes or as a question
-	{ SYS_personality, EPERM,
+	{ SYS_personality, EPERM, NEVER,
 		{ { ANY_BIT, 0, ~(uint32_t)(UNAME26 | PER_LINUX32) },
 			{ NOT_EQUAL, 0, UINT32_MAX } } },
 	// typing into somebody's terminal (CVE-2017-5226), and the console's copy and paste
 	// (CVE-2023-28100)
-	{ SYS_ioctl, EPERM, { { EQUAL, 1, TIOCSTI } } },
-	{ SYS_ioctl, EPERM, { { EQUAL, 1, TIOCLINUX } } },
+	{ SYS_ioctl, EPERM, NEVER, { { EQUAL, 1, TIOCSTI } } },
+	{ SYS_ioctl, EPERM, NEVER, { { EQUAL, 1, TIOCLINUX } } },
 	// no namespaces, host side listens; and crypto in the kernel for everybody
-	{ SYS_socket, EAFNOSUPPORT, { { EQUAL, 0, FAMILY_VSOCK } } },
-	{ SYS_socket, EAFNOSUPPORT, { { EQUAL, 0, FAMILY_ALG } } },
+	{ SYS_socket, EAFNOSUPPORT, NEVER, { { EQUAL, 0, FAMILY_VSOCK } } },
+	{ SYS_socket, EAFNOSUPPORT, NEVER, { { EQUAL, 0, FAMILY_ALG } } },
 	// so that PAM and sshd think auditing is not compiled in; without CAP_AUDIT_WRITE they
 	// would refuse to log in
-	{ SYS_socket, EAFNOSUPPORT, { { EQUAL, 0, AF_NETLINK }, { EQUAL, 2, PROTOCOL_AUDIT } } },
+	{ SYS_socket, EAFNOSUPPORT, CAP_AUDIT_WRITE,
+		{ { EQUAL, 0, AF_NETLINK }, { EQUAL, 2, PROTOCOL_AUDIT } } },
 };
 
 struct program {
@@ -212,7 +221,12 @@ static void emit_arg_refusal(struct program *p, const struct arg_refusal *a)
 	emit_load(p, offsetof(struct seccomp_data, nr));
 }
 
-static void build(struct program *p)
+static bool applies(uint8_t unless, uint64_t caps)
+{
+	return unless == NEVER || !(caps >> unless & 1);
+}
+
+static void build(struct program *p, uint64_t caps)
 {
 	p->n = 0;
 	// a call by the 32-bit entry has other numbers: it is not judged but ends the process
@@ -224,19 +238,22 @@ static void build(struct program *p)
 	emit(p, BPF_JMP | BPF_JGT | BPF_K, SYSCALL_LAST, 0, 1);
 	emit_return(p, SECCOMP_RET_ERRNO | ENOSYS);
 	for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
+		if (!applies(refusals[i].unless, caps))
+			continue;
 		emit(p, BPF_JMP | BPF_JEQ | BPF_K, refusals[i].nr, 0, 1);
 		emit_return(p, SECCOMP_RET_ERRNO | refusals[i].err);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(arg_refusals); i++)
-		emit_arg_refusal(p, &arg_refusals[i]);
+		if (applies(arg_refusals[i].unless, caps))
+			emit_arg_refusal(p, &arg_refusals[i]);
 	emit_return(p, SECCOMP_RET_ALLOW);
 }
 
-int seccomp_load(void)
+int seccomp_load(uint64_t caps)
 {
 	struct program p;
 
-	build(&p);
+	build(&p, caps);
 	struct sock_fprog prog = { .len = (unsigned short)p.n, .filter = p.code };
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0) < 0)
 		return -errno;

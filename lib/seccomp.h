@@ -5,8 +5,8 @@
 
 #include "base.h"
 
-// Puts this thread, and all it becomes, under the filter. Needs no_new_privs (or CAP_SYS_ADMIN).
-// -errno, silent.
-int seccomp_load(void) must_check;
+// Puts this thread, and all it becomes, under the filter; calls that one of these capabilities is
+// for are let through. Needs no_new_privs (or CAP_SYS_ADMIN). -errno, silent.
+int seccomp_load(uint64_t caps) must_check;
 
 #endif

@@ -25,6 +25,7 @@
 #include "credstore.h"
 #include "fuse.h"
 #include "hasten.h"
+#include "fusermount.h"
 #include "holder.h"
 #include "json.h"
 #include "local.h"
@@ -426,6 +427,25 @@ static int hand_over(
 	return r;
 }
 
+static int mount_fuse(const struct serve_conf *conf, const struct fuse_mount_opts *o, int *ret_fuse,
+	int *ret_mnt, bool *ret_mounted)
+{
+	int r;
+
+	if (!conf->at) {
+		r = fuse_mount_detached(o, ret_fuse, ret_mnt);
+		if (r == -ENOSYS || r == -EPERM)
+			warn_errno(r, "mount (needs root and Linux 5.2)");
+		return r;
+	}
+	r = fusermount_mount(conf->at, o, conf->attrs_set & MOUNT_ATTR_NOEXEC, ret_fuse);
+	if (r)
+		return r;
+	*ret_mounted = true;
+	*ret_mnt = open(conf->at, O_PATH | O_CLOEXEC);
+	return *ret_mnt < 0 ? warn_errno(last_errno(), "open %s", log_quote(conf->at)) : 0;
+}
+
 static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir, const char *id,
 	int lock, struct served *ret)
 {
@@ -447,8 +467,8 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 	if (!d)
 		return warn_errno(-EINVAL, "there is no driver %s", log_quote(conf->driver));
 	r = make_about(h, conf, &about);
-	if (!r && (r = fuse_mount_detached(&o, &fuse, &mnt)) && (r == -ENOSYS || r == -EPERM))
-		warn_errno(r, "mount (needs root and Linux 5.2)");
+	if (!r)
+		r = mount_fuse(conf, &o, &fuse, &mnt, &ret->mounted);
 	if (!r)
 		r = device_of(mnt, &major, &s.connection);
 	s.fuse = fuse;
@@ -464,6 +484,20 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 	describe(h, conf, &st);
 	st.connection = s.connection;
 	return hand_over(dir, id, lock, &mnt, &st, ret);
+}
+
+// A user's mount is where it is to be from the beginning: it is undone if its server does not start.
+static int new_pair_or_nothing(struct host_image *h, const struct serve_conf *conf, int dir,
+	const char *id, int lock, struct served *ret)
+{
+	int r = new_pair(h, conf, dir, id, lock, ret);
+
+	if (r && ret->mounted && fusermount_umount(conf->at, true))
+		warn("%s stays mounted", log_quote(conf->at));
+	if (!r && ret->mounted)
+		close(steal_fd(&ret->mnt));
+	ret->mounted &= !r;
+	return r;
 }
 
 // ---- an old one ----
@@ -566,7 +600,7 @@ static int serve_in(
 		cleanup_fd int lock = state_lock(dir, id);
 
 		if (lock >= 0) {
-			int e = new_pair(h, conf, dir, id, lock, ret);
+			int e = new_pair_or_nothing(h, conf, dir, id, lock, ret);
 
 			if (e)
 				state_remove(dir, id);
@@ -690,11 +724,19 @@ int serve_attach(struct served *s, const char *at)
 int serve_start(
 	struct host_image *h, const char *at, const struct serve_conf *conf, struct served *ret)
 {
+	struct serve_conf c = *conf;
 	int r = access(at, F_OK) ? -errno : 0;
 
 	if (r)
 		return warn_errno(r, "open mount point %s", log_quote(at));
-	r = serve_image(h, conf, ret);
+	if (geteuid()) {
+		c.at = at;
+		if (c.attrs_clear)
+			return warn_errno(-EPERM, "suid and dev need root");
+	}
+	r = serve_image(h, &c, ret);
+	if (r || ret->mounted)
+		return r;
 	if (!r && conf->attrs_clear)
 		r = mnt_clear(ret->mnt, conf->attrs_clear);
 	if (!r && conf->attrs_set)

@@ -18,6 +18,7 @@ struct serve_conf {
 	uint64_t fill_rate; // its bytes per second at most; 0: any
 	int record;	    // where reads are written down (implies `alone`); 0: nowhere
 	bool record_start;  // only those of the start, then read-ahead begins (record.h)
+	const char *at;	    // set by serve_start for a user: fusermount3 mounts there itself
 	bool alone;	    // a holder and worker of its own in any case
 };
 
@@ -27,6 +28,7 @@ struct served {
 	pid_t holder;	       // 0: no process serves it
 	uint32_t major, minor; // of the file system
 	bool shared;	       // with an earlier mount
+	bool mounted;	       // at serve_conf's `at`, already; mnt is -1
 };
 
 // A mount of h's tree that is mounted nowhere yet; the mount namespace in which it will be may be

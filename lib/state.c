@@ -14,6 +14,7 @@
 #include "json.h"
 #include "log.h"
 #include "mnt.h"
+#include "places.h"
 #include "mountinfo.h"
 
 #define STATE_VERSION 1
@@ -36,21 +37,13 @@ void state_fini(struct state *s)
 
 int state_dir(void)
 {
-	const char *own = getenv("FCPULL_RUN"), *xdg = getenv("XDG_RUNTIME_DIR");
-	cleanup_free char *path = NULL;
+	cleanup_free char *path = places_run();
 	cleanup_fd int fd = -1;
 	struct stat st;
 	int r;
 
-	if (own && *own == '/')
-		path = xstrdup(own);
-	else if (!geteuid())
-		path = xstrdup("/run/fcpull");
-	else if (xdg && *xdg == '/')
-		path = xasprintf("%s/fcpull", xdg);
-	else
-		return warn_errno(
-			-ENOENT, "no place for run-time state: XDG_RUNTIME_DIR is not set");
+	if (!path)
+		return -ENOENT;
 	r = mkdir_p(path, 0700);
 	if (r)
 		return warn_errno(r, "make %s", log_quote(path));

@@ -8,24 +8,11 @@
 #include <sys/stat.h>
 
 #include "log.h"
-
-static char *default_path(void)
-{
-	const char *root = getenv("FCPULL_ROOT"), *data = getenv("XDG_DATA_HOME"),
-		   *home = getenv("HOME");
-
-	if (root && *root)
-		return xstrdup(root);
-	if (!geteuid())
-		return xstrdup("/var/lib/fcpull");
-	if (data && *data == '/')
-		return xasprintf("%s/fcpull", data);
-	return home && *home == '/' ? xasprintf("%s/.local/share/fcpull", home) : NULL;
-}
+#include "places.h"
 
 char *store_path(const char *path)
 {
-	return path ? xstrdup(path) : default_path();
+	return path ? xstrdup(path) : places_store();
 }
 
 static int open_dirs(struct store *s)
@@ -54,11 +41,10 @@ int store_open(const char *path, struct store **ret)
 	int r;
 
 	s->fd = s->hold = -1;
-	s->path = path ? xstrdup(path) : default_path();
+	s->path = store_path(path);
 	if (!s->path) {
 		free(s);
-		return warn_errno(
-			-ENOENT, "no place for the store: neither --root nor HOME is set");
+		return -ENOENT;
 	}
 	r = open_dirs(s);
 	ref.dir = s->path;

@@ -29,7 +29,7 @@ struct store {
 // ~/.local/share/fcpull. Made (0700) if missing.
 int store_open(const char *path, struct store **ret) must_check;
 // Its path, whether it is there or not; NULL: there is no place. Caller frees.
-char *store_path(const char *path) must_check;
+char *store_path(const char *path) must_check; // NULL: there is none, logged
 // One whose directory is open already (dup'ed); name is for messages. For data, small objects and
 // counters: it has no repo.
 int store_open_fd(int fd, const char *name, struct store **ret) must_check;

@@ -140,7 +140,7 @@ static void needed(void)
 
 static int under_filter(void)
 {
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_load() < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_load(0) < 0)
 		return 1;
 	if (syscall(SYS_unshare, CLONE_NEWUSER) == 0 || errno != EPERM)
 		return 2;
@@ -163,7 +163,7 @@ static void kernel(void)
 
 int main(void)
 {
-	build(&prog);
+	build(&prog, 0);
 	ok(prog.n < ARRAY_LEN(prog.code), "%zu instructions", prog.n);
 	numbers();
 	arguments();
