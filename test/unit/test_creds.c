@@ -252,7 +252,7 @@ static void test_processes(void)
 	uint64_t start = now_ns();
 
 	get("daemon", 1, "u", NULL);
-	ok(now_ns() - start < 20 * NS, "what a helper leaves behind is not waited for");
+	ok(now_ns() - start < 20 * NS_PER_SEC, "what a helper leaves behind is not waited for");
 	credhelper_seconds = 1;
 	script("slow", "exec sleep 30");
 	get("slow", -ETIMEDOUT, NULL, "did not answer for 1 s");
