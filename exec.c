@@ -153,8 +153,10 @@ static int exec_main(int argc, char **argv)
 		return EXEC_FAILED;
 	}
 	dir = containers_dir();
-	if (dir < 0 || find(dir, argv[0], &c) || be_root(&c) || open_container(dir, &c, &j))
+	if (dir < 0 || find(dir, argv[0], &c) || be_root(&c) || open_container(dir, &c, &j)) {
+		containers_tidy();
 		return EXEC_FAILED;
+	}
 	return exec_in(&c, &j, argv + 1);
 }
 

@@ -78,8 +78,8 @@ extern struct mount_opts mount_opts;
 
 #define ACCELERATE_OPT_ROW                                                                    \
 	{                                                                                     \
-		0, "accelerate", "HOW", "by itself, after the start: auto, local, push, off", \
-			opt_str, &mount_opts.accelerate, false                                \
+		0, "accelerate", "HOW", "in the background: auto, local, push, off", opt_str, \
+			&mount_opts.accelerate, false                                         \
 	}
 
 #define MOUNT_OPT_ROWS                                                                             \

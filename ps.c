@@ -146,6 +146,7 @@ static int ps(int argc, char **argv)
 	else
 		print_table(v, kept);
 	containers_free(v, kept);
+	containers_tidy();
 	return 0;
 }
 
@@ -187,6 +188,7 @@ static int for_each(
 			code = EXIT_FAILURE;
 		container_fini(&c);
 	}
+	containers_tidy();
 	return code;
 }
 

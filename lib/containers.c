@@ -52,16 +52,29 @@ static void file_name(const char *id, char out[static FILE_NAME_LEN])
 	snprintf(out, FILE_NAME_LEN, "%s.json", id);
 }
 
+#define DIRECTORY "containers"
+
 int containers_dir(void)
 {
 	cleanup_fd int state = state_dir();
 
 	if (state < 0)
 		return state;
-	if (mkdirat(state, "containers", 0700) && errno != EEXIST)
+	if (mkdirat(state, DIRECTORY, 0700) && errno != EEXIST)
 		return warn_errno(-errno, "make the directory of containers");
-	int fd = openat(state, "containers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = openat(state, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? warn_errno(-errno, "open the directory of containers") : fd;
+}
+
+// (who is about to make a record holds the lock: container_new)
+void containers_tidy(void)
+{
+	cleanup_fd int state = state_dir(), dir = -1;
+
+	if (state >= 0)
+		dir = openat(state, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir >= 0 && !flock(dir, LOCK_EX | LOCK_NB))
+		unlinkat(state, DIRECTORY, AT_REMOVEDIR);
 }
 
 // ---- writing ----
@@ -125,6 +138,7 @@ void container_remove(int dir, const char *id)
 
 	file_name(id, name);
 	unlinkat(dir, name, 0);
+	containers_tidy();
 }
 
 // ---- reading ----
@@ -417,14 +431,34 @@ static int make_file(int dir, const char *id)
 	return steal_fd(&fd);
 }
 
+// Locks the directory, so that a name is not given twice and it is not removed; one that has been is
+// made anew, in place of `dir`. A descriptor of its own, or -errno logged.
+static int lock_dir(int dir)
+{
+	for (;;) {
+		cleanup_fd int guard = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+			       now = -1;
+		struct stat a, b;
+
+		if (guard < 0 || flock(guard, LOCK_EX) || fstat(guard, &a))
+			return warn_errno(last_errno(), "lock the directory of containers");
+		now = containers_dir();
+		if (now < 0)
+			return now;
+		if (!fstat(now, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+			return steal_fd(&guard);
+		if (dup3(now, dir, O_CLOEXEC) < 0)
+			return warn_errno(last_errno(), "open the directory of containers");
+	}
+}
+
 int container_new(int dir, struct container *c)
 {
-	// so that a name is not given twice; the lock is on a descriptor of our own
-	cleanup_fd int guard = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), lock = -1;
+	cleanup_fd int guard = lock_dir(dir), lock = -1;
 	int r = 0;
 
-	if (guard < 0 || flock(guard, LOCK_EX))
-		return warn_errno(-errno, "lock the directory of containers");
+	if (guard < 0)
+		return guard;
 	if (c->name)
 		r = check_name(dir, c->name);
 	if (!r)

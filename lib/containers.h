@@ -33,6 +33,8 @@ void container_fini(struct container *c);
 
 // The directory, made if need be. A descriptor, or -errno logged.
 int containers_dir(void) must_check;
+// Removes it if it has no record; the verbs that only look call it at their end.
+void containers_tidy(void);
 // Gives c an id, and its name if it has none, and a record that is locked by this process. The
 // descriptor, or -errno logged (-EEXIST: the name is taken).
 int container_new(int dir, struct container *c) must_check;

@@ -36,7 +36,8 @@ static void make_path(struct input *in, char out[static 1024])
 		uint32_t c = take(in, 1), n = c % 8 == 7 ? take(in, 1) : 1 + c % 3;
 
 		for (uint32_t i = 0; i < n; i++) {
-			char b = (char)(c % 8 == 7 ? (uint8_t)"-./0a\xff"[(c / 8 + i) % 6] : take(in, 1));
+			char b = (char)(c % 8 == 7 ? (uint8_t) "-./0a\xff"[(c / 8 + i) % 6]
+						   : take(in, 1));
 			out[len++] = b && b != '/' ? b : '.';
 		}
 		if (!n || strspn(out + len - n, ".") >= n)

@@ -12,7 +12,7 @@
 #include "log.h"
 
 static const char usage[] =
-	"usage: erofsrun [-bfl] [-r KB] COMMAND IMAGE [PATH]\n"
+	"usage: erofsrun [-dfl] [-r KB] COMMAND IMAGE [PATH]\n"
 	"  build IMAGE        how long it takes, how large it is\n"
 	"  flat IMAGE FILE    all of it as one file\n"
 	"  serve IMAGE DIR    image.erofs at DIR, in the background\n"
