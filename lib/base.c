@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -385,4 +386,25 @@ const char *human_size(uint64_t bytes, char out[static 16])
 					    : "%.0f %cB",
 			v, unit[u]);
 	return out;
+}
+
+ssize_t recv_fd(int sock, void *buf, size_t n, int flags, int *ret_fd)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { buf, n };
+	struct msghdr m = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof control };
+	ssize_t got = recvmsg(sock, &m, flags | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = got > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+
+	*ret_fd = -1;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+		c->cmsg_len == CMSG_LEN(sizeof *ret_fd))
+		memcpy(ret_fd, CMSG_DATA(c), sizeof *ret_fd);
+	return got < 0 ? -errno : got;
 }

@@ -150,6 +150,10 @@ int remove_tree_at(int dirfd, const char *path) must_check;
 // -errno logged with the remedy.
 int scratch_file(void) must_check;
 
+// One message, and the descriptor that came with it (SCM_RIGHTS, unix(7)) in *ret_fd, close-on-exec, or -1.
+// flags: of recvmsg(2). Bytes, 0 at the end, or -errno, silent.
+ssize_t recv_fd(int sock, void *buf, size_t n, int flags, int *ret_fd) must_check;
+
 #define NS_PER_SEC 1000000000ull
 
 uint64_t now_ns(void); // CLOCK_MONOTONIC

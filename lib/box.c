@@ -352,32 +352,17 @@ static void take_signals(struct run *r)
 // The init's one message: the program runs. With it comes the terminal's master.
 static void take_control(struct run *r)
 {
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	char byte;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr m = { .msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof control };
-
-	ssize_t n = recvmsg(r->init.ctl, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&m) : NULL;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-		c->cmsg_len == CMSG_LEN(sizeof(int))) {
-		int fd;
-
-		memcpy(&fd, CMSG_DATA(c), sizeof fd);
-		if (r->tty.master < 0)
-			boxtty_start(&r->tty, fd, r->init.box.interactive && !r->init.box.detached);
-		else
-			close(fd);
-	}
 	const struct box *b = &r->init.box;
+	char byte;
+	int fd;
+	ssize_t n = recv_fd(r->init.ctl, &byte, 1, MSG_DONTWAIT, &fd);
+
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	if (fd >= 0 && r->tty.master < 0)
+		boxtty_start(&r->tty, fd, b->interactive && !b->detached);
+	else if (fd >= 0)
+		close(fd);
 	if (n == 1 && b->started && b->started(b->arg, r->pid) < 0)
 		sys_pidfd_send_signal(r->pidfd, SIGKILL);
 	if (n <= 0) {

@@ -59,15 +59,7 @@ int boxjoin_enter(const struct box *b, const struct winsize *size, struct boxroo
 	struct boxroot *r = ret;
 	int e;
 
-	*r = (struct boxroot){ .root = -1,
-		.proc = -1,
-		.null = -1,
-		.cwd = -1,
-		.tty = -1,
-		.tty_slave = -1,
-		.stage = -1,
-		.dev = -1,
-		.sys = -1 };
+	*r = BOXROOT_NONE;
 	umask(0);
 	if (syscall(SYS_setns, b->join->init, NAMESPACES) < 0)
 		return warn_errno(-errno, "cannot enter the container's namespaces");

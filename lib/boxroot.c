@@ -621,15 +621,7 @@ int boxroot_make(const struct box *b, const struct box_sources *from, struct box
 	struct boxroot *r = ret;
 	int e;
 
-	*r = (struct boxroot){ .root = -1,
-		.proc = -1,
-		.null = -1,
-		.cwd = -1,
-		.tty = -1,
-		.tty_slave = -1,
-		.stage = -1,
-		.dev = -1,
-		.sys = -1 };
+	*r = BOXROOT_NONE;
 	if ((e = make_stage(r)) < 0 || (e = make_root(b, from, r)) < 0 ||
 		(e = make_dev(b, r)) < 0 || (e = make_proc(b, r)) < 0 || (e = make_sys(b, r)) < 0)
 		return e;

@@ -26,6 +26,16 @@ struct boxroot {
 	// inner
 	int stage, dev, sys;
 };
+#define BOXROOT_NONE                   \
+	((struct boxroot){ .root = -1, \
+		.proc = -1,            \
+		.null = -1,            \
+		.cwd = -1,             \
+		.tty = -1,             \
+		.tty_slave = -1,       \
+		.stage = -1,           \
+		.dev = -1,             \
+		.sys = -1 })
 
 // Builds it all, detached from the view of the host. 0 or -errno, logged.
 int boxroot_make(

@@ -30,36 +30,18 @@ int ctl_send(int sock, struct ctl m, int fd)
 	return sendmsg(sock, &h, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-static int fd_of(struct msghdr *h)
-{
-	struct cmsghdr *p = CMSG_FIRSTHDR(h);
-	int fd;
-
-	if (!p || p->cmsg_level != SOL_SOCKET || p->cmsg_type != SCM_RIGHTS ||
-		p->cmsg_len != CMSG_LEN(sizeof fd))
-		return -1;
-	memcpy(&fd, CMSG_DATA(p), sizeof fd);
-	return fd;
-}
-
 int ctl_recv(int sock, int wait_ms, struct ctl *ret, int *ret_fd)
 {
 	struct pollfd p = { .fd = sock, .events = POLLIN };
-	struct iovec iov = { ret, sizeof *ret };
-	union control c;
-	struct msghdr h = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c
-	};
 	ssize_t n;
 	int fd;
 
 	if (wait_ms && poll(&p, 1, wait_ms) == 0)
 		return -ETIMEDOUT;
-	n = recvmsg(sock, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	n = recv_fd(sock, ret, sizeof *ret, MSG_DONTWAIT, &fd);
 	if (n <= 0)
-		return n < 0 ? -errno : -ENODATA;
-	fd = fd_of(&h);
-	if (n != sizeof *ret || ret->version != CTL_VERSION) {
+		return n < 0 ? (int)n : -ENODATA;
+	if (n != (ssize_t)sizeof *ret || ret->version != CTL_VERSION) {
 		if (fd >= 0)
 			close(fd);
 		return -EPROTO;

@@ -51,27 +51,15 @@ static void put_escaped(struct buf *b, const char *s)
 
 static int receive(int sock, int *ret_fd)
 {
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	char byte;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr m = { .msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof control };
 	ssize_t n;
+	char byte;
 
 	do
-		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-		c->cmsg_len != CMSG_LEN(sizeof(int)))
-		return n < 0 ? last_errno() : -ENODATA;
-	memcpy(ret_fd, CMSG_DATA(c), sizeof *ret_fd);
-	return 0;
+		n = recv_fd(sock, &byte, 1, 0, ret_fd);
+	while (n == -EINTR);
+	if (n < 0)
+		return (int)n;
+	return *ret_fd < 0 ? -ENODATA : 0;
 }
 
 int fusermount_mount(const char *at, const struct fuse_mount_opts *o, bool noexec, int *ret_fd)
