@@ -56,20 +56,30 @@ static int all_fail(struct mock *m, unsigned call, uint64_t off, uint8_t *buf, s
 	return -EIO;
 }
 
-static void test_second_fails(void)
+// A read of the next chunk, whose first request is held and whose second one, which has been begun, fails.
+static struct job_of_test *doubled(struct lazy *lz)
 {
-	struct lazy *lz = engine(true);
 	struct job_of_test *j;
 	unsigned n;
-	bool fine;
 
 	ok(warm(lz, SAMPLES_MIN + 1), "requests that are in time");
 	mock_hold(&mock, mock.calls + 1);
 	mock.fault = all_fail;
 	said_begin();
-	j = ask(lz, 1, 0, AT(next++), 0, 100, &n);
+	j = ask(lz, 1, 0, AT(next), 0, 100, &n);
 	while (lz->stats->hedged_requests == 0)
 		usleep(1000);
+	return j;
+}
+
+static void test_second_fails(void)
+{
+	struct lazy *lz = engine(true);
+	struct job_of_test *j;
+	bool fine;
+
+	j = doubled(lz);
+	next++;
 	usleep(50000); // the second one has failed by now, or will
 	ok(!j->called, "the second one's error is nobody's while the first is under way");
 	mock.fault = NULL;
@@ -83,16 +93,9 @@ static void test_both_fail(void)
 {
 	struct lazy *lz = engine(true);
 	struct job_of_test *j;
-	unsigned n;
 	bool fine;
 
-	ok(warm(lz, SAMPLES_MIN + 1), "requests that are in time");
-	mock_hold(&mock, mock.calls + 1);
-	mock.fault = all_fail;
-	said_begin();
-	j = ask(lz, 1, 0, AT(next), 0, 100, &n);
-	while (lz->stats->hedged_requests == 0)
-		usleep(1000);
+	j = doubled(lz);
 	mock_hold(&mock, 0);
 	ok(answered(j, 1, -EIO, &fine) == 1, "both fail: an error, once");
 	mock.fault = NULL;
