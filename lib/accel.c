@@ -1,8 +1,8 @@
 // accel.c - makes the accelerated form of an image and delivers it
 //
 // Threads: while a layer is read (in the caller's thread, with intake's own), the one before is
-// compressed and uploaded by run_job's thread and pack's workers. A job belongs to its thread from
-// start_job to end_job.
+// compressed by run_job's thread and pack's workers, and its blob, or the one before that, is uploaded by a
+// sender's. A job belongs to its thread from start_job to end_job.
 // SPDX-License-Identifier: Apache-2.0
 #include "accel.h"
 
@@ -19,6 +19,10 @@
 #include "log.h"
 #include "progress.h"
 #include "referrers.h"
+#include "sender.h"
+
+#define AHEAD_MIN_LAYER (32u << 20)
+#define FRAME_LEVEL 9 // of zstd, at least: few bytes that every start waits for
 
 struct accel_job {
 	struct image *img;
@@ -30,6 +34,7 @@ struct accel_job {
 	int *kept;		 // data blob of each layer, or -1: with conf->keep_data
 	struct desc boot, index; // index: of the index section
 	struct buf manifest;	 // ours
+	struct sender *sending[2]; // the last two layers' blobs, older first; or NULL
 	struct digest delivered; // the last index under our tag
 	bool is_delivered;
 	struct accel_stats stats;
@@ -38,7 +43,7 @@ struct accel_job {
 struct pack_conf accel_pack(unsigned threads)
 {
 	return (struct pack_conf){
-		.codec = CODEC_ZSTD, .level = 3, .chunk_blocks = 32, .threads = threads
+		.codec = CODEC_ZSTD, .level = 2, .chunk_blocks = 32, .threads = threads
 	};
 }
 
@@ -56,11 +61,12 @@ static int place(void *arg, struct content *c)
 	return pack_place(arg, c);
 }
 
-// A layer that has been read: its data space is compressed and uploaded by a thread while the next
-// layer is read.
+// A layer that has been read: its data space is compressed by a thread while the next layer is read, and
+// uploaded by another.
 struct job {
 	struct accel_job *m;
 	struct pack *pack;
+	struct sender *sender;
 	int spool, out;
 	struct desc blob;
 	int error;
@@ -68,22 +74,53 @@ struct job {
 	pthread_t thread;
 };
 
+static void has_grown(void *arg, uint64_t size)
+{
+	sender_grown(arg, size);
+}
+
 static void *run_job(void *arg)
 {
 	struct job *j = arg;
 
 	j->error = pack_run(j->pack, j->spool, j->out);
-	if (j->error)
-		return NULL;
-	pack_blob(j->pack, &j->blob.digest, &j->blob.size);
+	if (!j->error)
+		pack_blob(j->pack, &j->blob.digest, &j->blob.size);
 	// a layer without data (only directories, links, zeros) has no blob
-	if (j->blob.size)
-		j->error = put_fd(j->m, &j->blob, j->out);
+	sender_complete(j->sender, &j->blob, steal_fd(&j->spool));
 	return NULL;
 }
 
-static void start_job(struct job *j)
+// Has dst an accelerated form under our tag, so that it has most of the blobs too?
+static bool made_before(const struct accel_job *m)
 {
+	struct manifest there = { 0 };
+	bool yes;
+
+	if (m->conf->same_place || !m->conf->tag)
+		return tagindex_has_forms(&m->img->top);
+	yes = !repo_get_manifest(m->dst, m->conf->tag, &there) && tagindex_has_forms(&there);
+	manifest_fini(&there);
+	return yes;
+}
+
+// Is it worth beginning to upload the blob of layer i before it is complete, although nobody knows then whether
+// the registry has it already? Only of a large layer behind which little is left to be done meanwhile: an image's
+// base, which others share, is not such a one.
+static bool may_send_ahead(const struct accel_job *m, uint32_t i)
+{
+	const struct image *img = m->img;
+	uint64_t size = img->layers[i].desc.size, rest = 0;
+
+	for (uint32_t k = i + 1; k < img->n_layers; k++)
+		rest += img->layers[k].desc.size;
+	return m->dst->is_registry && size >= AHEAD_MIN_LAYER && rest < size / 4 && !made_before(m);
+}
+
+static void start_job(struct job *j, uint32_t i)
+{
+	j->sender = sender_start(j->m->dst, j->out, may_send_ahead(j->m, i));
+	pack_on_growth(j->pack, has_grown, j->sender);
 	j->running = !pthread_create(&j->thread, NULL, run_job, j);
 	if (!j->running)
 		run_job(j);
@@ -109,10 +146,29 @@ static void record_space(struct accel_job *m, const struct job *j, uint32_t i)
 	m->stats.data += j->blob.size;
 }
 
-// Waits for layer i's job and takes its result; the job is empty then.
+// The next blob, or NULL, goes to the end of those that are on their way; the first of them is waited for, so
+// that what they keep on the disk is bounded. 0 or -errno, logged.
+static int send_next(struct accel_job *m, struct sender *next)
+{
+	int r = sender_end(m->sending[0]);
+
+	m->sending[0] = m->sending[1];
+	m->sending[1] = next;
+	return r;
+}
+
+// Until the last blob is where it belongs.
+static int end_sending(struct accel_job *m)
+{
+	int r = send_next(m, NULL), e = send_next(m, NULL);
+
+	return r ? r : e;
+}
+
+// Waits for layer i's job and takes its result; the job is empty then. Its blob may still be on its way.
 static int end_job(struct accel_job *m, struct job *j, uint32_t i)
 {
-	int r;
+	int r, e;
 
 	if (j->running)
 		pthread_join(j->thread, NULL);
@@ -120,12 +176,14 @@ static int end_job(struct accel_job *m, struct job *j, uint32_t i)
 	if (!r)
 		record_space(m, j, i);
 	pack_free(j->pack);
-	close(j->spool);
 	if (m->conf->keep_data && j->blob.size)
-		m->kept[i] = steal_fd(&j->out);
-	if (j->out >= 0)
+		m->kept[i] = fcntl(j->out, F_DUPFD_CLOEXEC, 3);
+	if (j->spool >= 0)
+		close(j->spool);
+	e = send_next(m, j->sender);
+	if (!j->sender)
 		close(j->out);
-	return r;
+	return r ? r : e;
 }
 
 // Where layer i's contents are, or will be.
@@ -195,7 +253,7 @@ static int make_each_layer(struct accel_job *m, struct intake *in)
 		job.error =
 			e; // a failed layer below: nothing more is started, the job is only cleaned up
 		if (!e)
-			start_job(&job);
+			start_job(&job, i);
 		progress_add(p, l->desc.size);
 		progress_end(p, e ? "given up" : "read");
 		if (e)
@@ -220,16 +278,19 @@ static int make_layers(struct accel_job *m)
 static int make_frames(struct accel_job *m, const struct trace *t, int fd)
 {
 	cleanup_buf struct buf runs = { 0 };
+	struct pack_conf pack = m->conf->pack;
 	struct boot_source *src;
 	struct index *ix;
 	int r = index_build(&m->parts, &ix);
 
 	if (r)
 		return r;
+	if (pack.codec == CODEC_ZSTD)
+		pack.level = MAX(pack.level, FRAME_LEVEL);
 	trace_runs(t, ix, &runs, &m->stats.trace);
 	src = boot_source_new(ix, m->kept);
 	r = boot_build((const struct fmt_run *)runs.data, runs.len / sizeof(struct fmt_run),
-		&m->conf->pack, boot_source_read, src, &m->parts, fd, &m->stats.frames);
+		&pack, boot_source_read, src, &m->parts, fd, &m->stats.frames);
 	boot_source_free(src);
 	index_free(ix);
 	return r;
@@ -262,7 +323,7 @@ int accel_boot(struct accel_job *m, const struct trace *t)
 	cleanup_buf struct buf packed = { 0 };
 	cleanup_fd int frames = scratch_file(), fd = frames < 0 ? -1 : scratch_file();
 	struct index *ix;
-	int r = fd < 0 ? -EIO : 0;
+	int r = fd < 0 ? -EIO : 0, e;
 
 	m->parts.frames.len = m->parts.runs.len = 0;
 	m->stats.frames = 0;
@@ -281,7 +342,10 @@ int accel_boot(struct accel_job *m, const struct trace *t)
 	m->index = (struct desc){ sha256_of(packed.data, packed.len), packed.len };
 	m->stats.index = packed.len;
 	r = join_boot(m, &packed, frames, fd);
-	return r ? r : put_fd(m, &m->boot, fd);
+	if (!r)
+		r = put_fd(m, &m->boot, fd);
+	e = end_sending(m);
+	return r ? r : e;
 }
 
 // ---- manifests ----
@@ -513,6 +577,8 @@ void accel_free(struct accel_job *m)
 {
 	if (!m)
 		return;
+	if (end_sending(m))
+		debug("an upload has failed too"); // said already, and not what the caller stops for
 	for (uint32_t i = 0; i < m->img->n_layers; i++)
 		if (m->kept[i] >= 0)
 			close(m->kept[i]);

@@ -80,8 +80,9 @@ static ssize_t wait_head(struct ahead *a)
 static void release_head(struct ahead *a)
 {
 	pthread_mutex_lock(&a->lock);
-	a->filled--;
-	pthread_cond_signal(&a->turn);
+	// a filler that had to wait goes on when half is free: it is woken once for many buffers
+	if (--a->filled == BUFFERS / 2)
+		pthread_cond_signal(&a->turn);
 	pthread_mutex_unlock(&a->lock);
 	a->head = (a->head + 1) % BUFFERS;
 	a->at = 0;

@@ -285,6 +285,13 @@ static int mirrored_put_blob(
 	return repo_put_blob(m->v[m->n - 1].repo, d, fd, mount_from);
 }
 
+static int mirrored_put_ahead(struct repo *repo, int fd, struct put_ahead **ret)
+{
+	struct mirrored *m = (struct mirrored *)repo;
+
+	return repo_put_ahead(m->v[m->n - 1].repo, fd, ret);
+}
+
 static int mirrored_put_manifest(
 	struct repo *repo, const char *tag, const char *media_type, const void *p, size_t n)
 {
@@ -335,6 +342,7 @@ int mirrored_open(const struct ref *ref, const struct net_opts *net, bool write,
 		.read_range = mirrored_read_range,
 		.has_blob = mirrored_has_blob,
 		.put_blob = mirrored_put_blob,
+		.put_ahead = mirrored_put_ahead,
 		.put_manifest = mirrored_put_manifest,
 		.each_referrer = mirrored_each_referrer,
 		.close = mirrored_close,

@@ -43,6 +43,8 @@ struct pack {
 	size_t n_chunks, cap_chunks;
 	struct digest blob;
 	uint64_t blob_size;
+	pack_growth *grown; // or NULL
+	void *grown_arg;
 	// while running
 	int spool;
 	struct slot *slots;
@@ -60,6 +62,12 @@ struct pack *pack_new(const struct pack_conf *conf, uint32_t space)
 	p->conf = *conf;
 	p->space = space;
 	return p;
+}
+
+void pack_on_growth(struct pack *p, pack_growth *fn, void *arg)
+{
+	p->grown = fn;
+	p->grown_arg = arg;
 }
 
 void pack_free(struct pack *p)
@@ -386,6 +394,8 @@ static int write_chunks(struct pack *p, int out_fd)
 			p->blob_size += s->chunk.clen;
 			if (r)
 				warn_errno(r, "write a data blob");
+			else if (p->grown)
+				p->grown(p->grown_arg, p->blob_size);
 		}
 		if (!r)
 			record_chunk(p, &s->chunk);
@@ -393,7 +403,9 @@ static int write_chunks(struct pack *p, int out_fd)
 		s->done = false;
 		p->written++;
 		p->failed = r != 0;
-		pthread_cond_broadcast(&p->turn);
+		// workers take chunks by twos
+		if (!(p->written & 1) || r)
+			pthread_cond_broadcast(&p->turn);
 		pthread_mutex_unlock(&p->lock);
 	}
 	p->blob = sha256_final(&h);

@@ -24,6 +24,9 @@ void pack_free(struct pack *p);
 // give equal chunks; smaller ones share, none straddles two. 0, or
 // -EFBIG: the space is full (2^32 blocks).
 int pack_place(struct pack *p, struct content *c) must_check;
+// Tells fn, from pack_run's thread, how many bytes of the data blob have been written so far.
+typedef void pack_growth(void *arg, uint64_t size);
+void pack_on_growth(struct pack *p, pack_growth *fn, void *arg);
 // Reads, hashes and compresses all chunks and writes the data blob. The result does not depend on the
 // number of threads. -errno logged.
 int pack_run(struct pack *p, int spool_fd, int out_fd) must_check;

@@ -4,6 +4,8 @@
 // the PUT; a larger one goes before it, by a PATCH for each piece. When one of these fails, the registry is
 // asked how much it has, and the upload goes on from there. Where it cannot say, and after a PUT with
 // a body, another attempt is another session; the old one is deleted if the registry cares to.
+//
+// A blob that is still being made can be sent in such pieces as well (repo_put_ahead).
 // SPDX-License-Identifier: Apache-2.0
 #include "log.h"
 #include "registry.h"
@@ -52,6 +54,7 @@ struct upload {
 	char *scope;
 	char *location; // of the session
 	uint64_t piece; // bytes of a PATCH; 0 = all goes with the PUT
+	uint64_t least; // that the registry takes as a piece; 0 = any
 	struct http_backoff backoff;
 	// of the last request
 	unsigned status; // 0: there was no response
@@ -76,6 +79,7 @@ static void choose_piece(struct upload *u, const struct http_xfer *x)
 	const char *min = http_header(x, "oci-chunk-min-length", 0);
 	uint64_t n = min && *min >= '0' && *min <= '9' ? strtoull(min, NULL, 10) : 0;
 
+	u->least = n;
 	u->piece = MAX(u->r->piece ? u->r->piece : registry_piece, n);
 	if (u->r->no_pieces || u->desc->size <= u->piece)
 		u->piece = 0;
@@ -370,6 +374,93 @@ int registry_put_blob(struct repo *repo, const struct desc *d, int fd, const cha
 	struct upload u = { .r = r, .desc = d, .fd = fd, .mount_from = mount_from, .scope = scope };
 
 	return fd >= 0 ? upload(&u) : mount_from ? mount_only(&u) : 0;
+}
+
+// ---- a blob that is still being made ----
+
+uint64_t registry_ahead = 16u << 20;
+
+struct push_ahead {
+	struct put_ahead a;
+	struct upload u;
+	struct desc so_far; // size: what has been made; the digest comes at the end
+	uint64_t at;	    // bytes that have been sent
+};
+
+static void ahead_free(struct push_ahead *p)
+{
+	free(p->u.location);
+	free(p);
+}
+
+static void ahead_cancel(struct put_ahead *a)
+{
+	struct push_ahead *p = (struct push_ahead *)a;
+
+	upload_cancel(&p->u);
+	ahead_free(p);
+}
+
+// One piece: no second try, as whoever called can begin anew with the whole blob.
+static int ahead_send(struct push_ahead *p)
+{
+	int e = send_piece(&p->u, &p->at);
+
+	if (e < 0 && refuses_pieces(&p->u, p->at == 0))
+		p->u.r->no_pieces = true;
+	return e;
+}
+
+static int ahead_more(struct put_ahead *a, uint64_t have)
+{
+	struct push_ahead *p = (struct push_ahead *)a;
+	uint64_t least = MAX(registry_ahead, p->u.least);
+	int e = 0;
+
+	p->so_far.size = have;
+	while (have - p->at >= least && !e)
+		e = ahead_send(p);
+	return e;
+}
+
+static int ahead_end(struct put_ahead *a, const struct desc *d)
+{
+	struct push_ahead *p = (struct push_ahead *)a;
+	int e = 0;
+
+	p->so_far = *d;
+	while (p->at < d->size && !e)
+		e = ahead_send(p);
+	if (!e)
+		e = upload_close(&p->u, false);
+	if (e < 0)
+		upload_cancel(&p->u);
+	ahead_free(p);
+	return e;
+}
+
+int registry_put_ahead(struct repo *repo, int fd, struct put_ahead **ret)
+{
+	static const struct put_ahead_ops ops = {
+		.more = ahead_more, .end = ahead_end, .cancel = ahead_cancel
+	};
+	struct registry *r = (struct registry *)repo;
+	struct push_ahead *p;
+	int e;
+
+	if (r->no_pieces)
+		return -EOPNOTSUPP;
+	p = xcalloc(1, sizeof *p);
+	p->a.ops = &ops;
+	p->so_far.size = UINT64_MAX; // larger than any piece
+	p->u = (struct upload){ .r = r, .desc = &p->so_far, .fd = fd, .scope = r->scope };
+	e = upload_begin(&p->u);
+	if (e < 0) {
+		ahead_free(p);
+		return e;
+	}
+	*ret = &p->a;
+	return 0;
 }
 
 // ---- manifests ----

@@ -311,6 +311,7 @@ static const struct repo_ops registry_ops = {
 	.read_range = registry_read_range,
 	.has_blob = registry_has_blob,
 	.put_blob = registry_put_blob,
+	.put_ahead = registry_put_ahead,
 	.put_manifest = registry_put_manifest,
 	.each_referrer = registry_each_referrer,
 	.close = registry_close,

@@ -13,6 +13,8 @@
 #define CACHED_URLS 64		   // blobs whose redirect is remembered
 
 extern uint64_t registry_piece; // bytes of a blob that one PATCH sends, 64 MiB; tests shorten it
+// bytes that a PATCH has at least while its blob is still being made, 16 MiB; tests shorten it
+extern uint64_t registry_ahead;
 
 struct cached_url {
 	struct digest digest;
@@ -71,6 +73,7 @@ void registry_blobs_fini(struct registry *r);
 int registry_has_blob(struct repo *, const struct desc *) must_check;
 int registry_put_blob(
 	struct repo *, const struct desc *, int fd, const char *mount_from) must_check;
+int registry_put_ahead(struct repo *repo, int fd, struct put_ahead **ret);
 int registry_put_manifest(
 	struct repo *, const char *tag, const char *media_type, const void *, size_t) must_check;
 

@@ -58,6 +58,14 @@ typedef void referrer_fn(void *arg, struct yyjson_val *entry);
 struct range_watch {
 	void (*arrived)(const struct range_watch *w, size_t n);
 };
+// An upload that has begun before its blob is complete.
+struct put_ahead {
+	const struct put_ahead_ops {
+		int (*more)(struct put_ahead *, uint64_t have);
+		int (*end)(struct put_ahead *, const struct desc *);
+		void (*cancel)(struct put_ahead *);
+	} *ops;
+};
 struct repo_ops {
 	int (*get_manifest)(struct repo *, const char *ref, struct manifest *ret);
 	int (*open_blob)(struct repo *, const struct desc *, uint64_t off, struct stream **ret);
@@ -65,6 +73,8 @@ struct repo_ops {
 		const struct range_watch *);
 	int (*has_blob)(struct repo *, const struct desc *);
 	int (*put_blob)(struct repo *, const struct desc *, int fd, const char *mount_from);
+	// or NULL: a blob is put when it is complete
+	int (*put_ahead)(struct repo *, int fd, struct put_ahead **ret);
 	int (*put_manifest)(
 		struct repo *, const char *tag, const char *media_type, const void *, size_t);
 	// or NULL: there are no lists of referrers
@@ -126,6 +136,29 @@ static inline int repo_put_blob(
 	struct repo *r, const struct desc *d, int fd, const char *mount_from)
 {
 	return r->ops->put_blob(r, d, fd, mount_from);
+}
+// Begins to upload a blob that is still being written into fd (borrowed), without asking whether it is there, as
+// nobody knows its digest yet. -EOPNOTSUPP: not here; other -errno logged. Each failure of the three below has
+// been logged too and costs nothing but time: repo_put_blob does it from the beginning.
+static inline int repo_put_ahead(struct repo *r, int fd, struct put_ahead **ret)
+{
+	return r->ops->put_ahead ? r->ops->put_ahead(r, fd, ret) : -EOPNOTSUPP;
+}
+// `have` bytes are there now: sends those that are worth a request of their own. -errno: cancel it.
+static inline int put_ahead_more(struct put_ahead *p, uint64_t have)
+{
+	return p->ops->more(p, have);
+}
+// The blob is complete: sends the rest. p is gone, whatever comes back.
+static inline int put_ahead_end(struct put_ahead *p, const struct desc *d)
+{
+	return p->ops->end(p, d);
+}
+// Gives up. p is gone; NULL is allowed.
+static inline void put_ahead_cancel(struct put_ahead *p)
+{
+	if (p)
+		p->ops->cancel(p);
 }
 // tag = NULL: by digest only (in a layout: not listed in index.json); "" = in a layout, listed
 // without a name.

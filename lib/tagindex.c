@@ -62,6 +62,21 @@ void tagindex_pair(struct buf *b, const struct image *img, const struct form *f,
 	json_close(b, '}');
 }
 
+bool tagindex_has_forms(const struct manifest *m)
+{
+	cleanup_json yyjson_doc *doc = NULL;
+	yyjson_arr_iter it;
+	yyjson_val *v;
+
+	if (!media_type_is_index(m->media_type) || json_parse(m->bytes, m->len, NULL, &doc))
+		return false;
+	yyjson_arr_iter_init(json_arr(json_root(doc), "manifests"), &it);
+	while ((v = yyjson_arr_iter_next(&it)))
+		if (entry_is_ours(v))
+			return true;
+	return false;
+}
+
 bool tagindex_is_local(const struct manifest *m)
 {
 	cleanup_json yyjson_doc *doc = NULL;

@@ -529,6 +529,39 @@ def pushes():
     pieces("403 to PATCH", -EACCES, "403", [rule("status", "PATCH", status=403)], there=False)
     pieces("the PUT fails: another session", 0, "once more", [rule("status", "PUT", status=500, times=1)], check=lambda r: same(posts(), 2))
     pieces("nonsense in Range", 0, "once more", [rule("lose", "PATCH", after=1, times=1, at=10000), rule("status", "GET.*uploads", status=204, headers={"Range": "0-99999999999999999999"})])
+    # while it is still being made: 10 steps of 30000 bytes, pieces of 50000 at least
+    heads = lambda: len([x for x in reg.log if x["method"] == "HEAD"])
+
+    def gapless(_):
+        at = 0
+        for x in patches():
+            first, last = map(int, x["content_range"].split("-"))
+            if first != at or x["received"] != last + 1 - first or (x["received"] < 50_000 and last != 299_999):
+                return f"pieces: {places()}"
+            at = last + 1
+        return same([at, sent()[-1]["received"], heads(), len(patches()) > 2], [300_000, 0, 0, True])
+
+    def grow(name, result=0, err=None, rules=(), there=True, check=gapless, config=None, ahead="yes", digest=d, **env):
+        reg.repos.pop("new", None)
+        def all_checks(r):
+            if there != (d in reg.repo("new")["blobs"]):
+                return "the blob is there" if not there else "the blob is not there"
+            return check(r)
+        case("push: ahead: " + name, ["grow-blob", f"{HOST}/new", path, digest, "30000", ahead], result, err, rules, all_checks, config, AHEAD=50000, **env)
+
+    again = lambda n: lambda r: same([heads(), posts(), [x["received"] for x in sent()][-1:]], [1, n, [300_000]])
+    grow("pieces as they are made")
+    grow("with a token", config={"auth": "token"}, CREDS="alice:open sesame")
+    grow("not before it is complete", ahead="no", check=lambda r: same([patches(), heads(), posts()], [[], 1, 1]))
+    grow("not smaller than the registry wants", config={"chunk_min": 120_000}, check=lambda r: same(places()[0].split("-")[0], "0") and patches()[0]["received"] >= 120_000)
+    grow("no blob in the end", there=False, digest="none", check=lambda r: same([sent(), any(x["method"] == "DELETE" for x in reg.log)], [[], True]))
+    grow("the registry does not begin", 0, "500", [rule("status", "POST", status=500, times=5)], check=again(6), TRIES=5)
+    grow("a piece fails: the whole", 0, "502", [rule("status", "PATCH", status=502, after=1, times=1)], check=again(2))
+    grow("the connection is lost in a piece: the whole", 0, "reset|416", [rule("lose", "PATCH", after=1, times=1, at=100)], check=again(2))
+    grow("no PATCH: the whole", 0, "405", [rule("status", "PATCH", status=405)], check=again(2))
+    grow("the end fails: the whole", 0, "500", [rule("status", "PUT", status=500, times=1)], check=again(2))
+    grow("all fails", -EREMOTEIO, "500", [rule("status", "PUT", status=500)], there=False, check=lambda r: True)
+    grow("another digest in the end, and yet it is there", 0, "Docker-Content-Digest", [rule("headers", "PUT", set={"Docker-Content-Digest": "sha256:" + "3" * 64})], check=lambda r: True)
     case("push: PUT is too large for a proxy: by pieces", ["put-blob", f"{HOST}/big", TMP + "/big", registry.sha(big)], 0, "413|once more", [rule("status", "PUT.*uploads", status=413, times=1, read=False)],
          check=lambda r: same([x["received"] for x in patches()], [1310720] * 4))
     case("push: and so are the pieces", ["put-blob", f"{HOST}/big2", TMP + "/big", registry.sha(big)], 0, "413", [rule("status", "PATCH.*uploads", status=413, times=1)],

@@ -8,6 +8,7 @@
 #include "layout.h"
 #include "log.h"
 #include "registry.h"
+#include "sender.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -180,6 +181,40 @@ static int cmd_put_blob(char **a)
 	return report(e);
 }
 
+// grow-blob REF FILE DIGEST STEP AHEAD: the file is written STEP bytes at a time while it is sent; DIGEST "none": in
+// the end there is none
+static int cmd_grow_blob(char **a)
+{
+	struct ref ref;
+	struct repo *r = open_ref(a[0], true, &ref);
+	char *p;
+	size_t n, step = strtoul(a[3], NULL, 10);
+	int fd = scratch_file();
+
+	if (fd < 0 || read_file_at(AT_FDCWD, a[1], 1 << 20, &p, &n) < 0)
+		exit(3);
+	struct desc d = { .size = 0 };
+	struct sender *s = sender_start(r, fd, *a[4] == 'y');
+
+	for (size_t at = 0; at < n; at += MIN(step, n - at)) {
+		if (pwrite_full(fd, p + at, MIN(step, n - at), at))
+			exit(3);
+		sender_grown(s, at + MIN(step, n - at));
+		usleep(20000); // so that pieces are sent before the end
+	}
+	if (strcmp(a[2], "none")) {
+		d = parse_desc(a[2], "0");
+		d.size = n;
+	}
+	sender_complete(s, &d, dup(fd));
+	int e = sender_end(s);
+
+	free(p);
+	repo_close(r);
+	ref_fini(&ref);
+	return report(e);
+}
+
 // put-manifest REF TYPE FILE
 static int cmd_put_manifest(char **a)
 {
@@ -208,6 +243,7 @@ static const struct {
 	{ "ranges", 6, cmd_ranges },
 	{ "has", 3, cmd_has },
 	{ "put-blob", 3, cmd_put_blob },
+	{ "grow-blob", 5, cmd_grow_blob },
 	{ "put-manifest", 3, cmd_put_manifest },
 };
 
@@ -239,6 +275,8 @@ int main(int argc, char **argv)
 	http_stall_seconds = stall ? (unsigned)strtoul(stall, NULL, 10) : 2;
 	if (getenv("PIECE"))
 		registry_piece = strtoull(getenv("PIECE"), NULL, 10);
+	if (getenv("AHEAD"))
+		registry_ahead = strtoull(getenv("AHEAD"), NULL, 10);
 	if (getenv("VERBOSE"))
 		log_level = LOG_DEBUG;
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
