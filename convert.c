@@ -17,7 +17,7 @@
 // ---- convert ----
 
 static const char *codec_name = "zstd", *suffix;
-static uint64_t level = UINT64_MAX, chunk_size = 128 << 10;
+static uint64_t level = UINT64_MAX, chunk_size = 256 << 10;
 static bool as_referrer, all_platforms;
 static struct opt_list traces;
 static uint64_t record_seconds; // 0: no recorded run
@@ -45,7 +45,7 @@ static const struct opt convert_opts[] = {
 		&as_referrer, false },
 	{ 0, "all-platforms", NULL, "convert all Linux images of an index", opt_flag,
 		&all_platforms, false },
-	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 128k)", opt_size, &chunk_size,
+	{ 0, "chunk-size", "SIZE", "4k to 4m, a power of two (default 256k)", opt_size, &chunk_size,
 		false },
 	{ 0, "trace", "FILE", "what a start reads, boot frames of it (- = stdin)", opt_list_add,
 		&traces, false },

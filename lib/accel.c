@@ -43,7 +43,7 @@ struct accel_job {
 struct pack_conf accel_pack(unsigned threads)
 {
 	return (struct pack_conf){
-		.codec = CODEC_ZSTD, .level = 2, .chunk_blocks = 32, .threads = threads
+		.codec = CODEC_ZSTD, .level = 2, .chunk_blocks = 64, .threads = threads
 	};
 }
 
@@ -147,11 +147,15 @@ static void record_space(struct accel_job *m, const struct job *j, uint32_t i)
 }
 
 // The next blob, or NULL, goes to the end of those that are on their way; the first of them is waited for, so
-// that what they keep on the disk is bounded. 0 or -errno, logged.
+// that what they keep on the disk is bounded. Only a registry can take two at once: an archive's bytes shall
+// not depend on which comes first. 0 or -errno, logged.
 static int send_next(struct accel_job *m, struct sender *next)
 {
-	int r = sender_end(m->sending[0]);
+	int r;
 
+	if (next && !m->dst->is_registry)
+		return sender_end(next);
+	r = sender_end(m->sending[0]);
 	m->sending[0] = m->sending[1];
 	m->sending[1] = next;
 	return r;
