@@ -599,6 +599,7 @@ int image_add_form(struct image *img, struct manifest *form)
 void image_drop_form(struct image *img)
 {
 	accelman_free(steal(&img->accel));
+	img->looked_up = false;
 }
 
 static void free_strings(char **v)
