@@ -314,11 +314,9 @@ static int bundle(int argc, char **argv)
 	conf.hasty = true;
 	if (host_open(argv[0], &image_opts.host, &h))
 		return EXIT_FAILURE;
-	args = env_args(&h->img->config, opts.entrypoint, argc - 2, argv + 2);
-	if (!args[0]) {
-		warn("%s names no command; give one", h->name);
+	args = env_args(h->name, &h->img->config, opts.entrypoint, argc - 2, argv + 2);
+	if (!args)
 		return EXIT_FAILURE;
-	}
 	if (make_bundle(h, argv[1], &conf, args))
 		return EXIT_FAILURE;
 	info("%s: a bundle at %s", h->name, argv[1]);

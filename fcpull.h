@@ -9,7 +9,8 @@
 #include "optdoc.h"
 #include "serve.h"
 
-extern const struct applet applet_convert, applet_inspect, applet_check;   // convert.c
+extern const struct applet applet_convert, applet_check;		   // convert.c
+extern const struct applet applet_inspect;				   // inspect.c
 extern const struct applet applet_pull;					   // fetch.c
 extern const struct applet applet_ls, applet_cat;			   // list.c
 extern const struct applet applet_export;				   // export.c

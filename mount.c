@@ -119,8 +119,9 @@ const struct optdoc_row mount_options_doc[] = {
 
 // mount(8) hands on what fstab says. What does not fit a read-only image, or is not known, is
 // refused: an option that is silently ignored is worse.
-static int take_mount_option(const char *s, struct serve_conf *ret)
+static int take_mount_option(const char *s, void *arg)
 {
+	struct serve_conf *ret = arg;
 	static const struct {
 		const char *name;
 		unsigned set, clear;
@@ -160,13 +161,8 @@ static int take_mount_option(const char *s, struct serve_conf *ret)
 static int take_mount_options(const char *list, struct serve_conf *ret)
 {
 	cleanup_free char *copy = list ? xstrdup(list) : NULL;
-	char *save = NULL;
-	int r = 0;
 
-	for (char *s = copy ? strtok_r(copy, ",", &save) : NULL; s && !r;
-		s = strtok_r(NULL, ",", &save))
-		r = take_mount_option(s, ret);
-	return r;
+	return opt_words(copy, take_mount_option, ret);
 }
 
 // What is mounted on a missing PATH needs a file there: an empty one, of a mode that nobody else

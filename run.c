@@ -231,6 +231,7 @@ static int own_mounts(const struct box *b)
 
 struct running {
 	struct container record;
+	struct cgroup cg;
 	int dir, lock;
 	struct detach detach;
 };
@@ -284,9 +285,10 @@ static int describe(const struct host_image *h, const struct box *b, struct cont
 }
 
 static int begin(const struct host_image *h, struct box *b, const struct cgroup_limits *limits,
-	struct running *r, struct cgroup *cg)
+	struct running *r)
 {
 	struct container *c = &r->record;
+	struct cgroup *cg = &r->cg;
 	int e = describe(h, b, c);
 
 	if (e)
@@ -324,12 +326,12 @@ static int on_start(void *arg, pid_t init)
 	return e;
 }
 
-static void finish(struct running *r, int code, struct cgroup *cg)
+static void finish(struct running *r, int code)
 {
 	struct container *c = &r->record;
 	bool started = c->init;
 
-	cgroup_free(cg);
+	cgroup_free(&r->cg);
 	c->running = false;
 	c->exit_code = code;
 	c->finished = (uint64_t)time(NULL);
@@ -384,13 +386,12 @@ static int run_image(struct host_image *h, struct box *b, const struct cgroup_li
 	struct serve_conf *conf, struct running *r)
 {
 	cleanup_free char *store = realpath(h->store->path, NULL), *dir = NULL;
-	struct cgroup cg = { 0 };
 	struct hasten *x = NULL;
 	struct served s;
 	int e, code = RUN_FAILED;
 
 	dir = xasprintf("%s/mnt", store ? store : h->store->path);
-	if (begin(h, b, limits, r, &cg))
+	if (begin(h, b, limits, r))
 		return RUN_FAILED;
 	// (from a user's namespace nothing could be left running in the host's)
 	e = b->rootless ? 0 : mount_hasten(h, HASTEN_RUN, conf, &x);
@@ -404,7 +405,7 @@ static int run_image(struct host_image *h, struct box *b, const struct cgroup_li
 	// will be in ours
 	if (!e && !own_mounts(b) && !serve_attach(&s, dir))
 		code = run_box(h, b, dir, &s);
-	finish(r, code, &cg);
+	finish(r, code);
 	gc_auto(store);
 	return code;
 }
@@ -413,7 +414,7 @@ static int run_image(struct host_image *h, struct box *b, const struct cgroup_li
 // credentials are the user's.
 static int be_root(struct box *b, const struct cgroup_limits *l)
 {
-	uint64_t ids;
+	uint64_t ids = 0;
 	int r;
 
 	if (!geteuid())
@@ -443,11 +444,9 @@ static int run_here(
 	if (mount_serve_conf(&conf) || host_open(argv[0], &image_opts.host, &h))
 		return RUN_FAILED;
 	conf.hasty = true;
-	args = env_args(&h->img->config, opts.entrypoint, argc - 1, argv + 1);
-	if (!args[0]) {
-		warn("%s names no command; give one", h->name);
+	args = env_args(h->name, &h->img->config, opts.entrypoint, argc - 1, argv + 1);
+	if (!args)
 		return RUN_FAILED;
-	}
 	complete(h, args, b);
 	b->arg = r;
 	code = boxopt_check(b) || be_root(b, limits) ? RUN_FAILED

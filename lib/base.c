@@ -367,6 +367,24 @@ uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+void cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void cond_wait_ns(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns)
+{
+	uint64_t end = now_ns() + ns;
+	struct timespec t = { (time_t)(end / NS_PER_SEC), (long)(end % NS_PER_SEC) };
+
+	pthread_cond_timedwait(cond, lock, &t);
+}
+
 const char *human_size(uint64_t bytes, char out[static 16])
 {
 	static const char unit[] = "kMGTPE";

@@ -4,6 +4,7 @@
 #define BASE_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -157,6 +158,10 @@ ssize_t recv_fd(int sock, void *buf, size_t n, int flags, int *ret_fd) must_chec
 #define NS_PER_SEC 1000000000ull
 
 uint64_t now_ns(void); // CLOCK_MONOTONIC
+// A condition that can be waited for with a limit: cond_wait_ns() returns after ns at the latest,
+// whatever becomes of the time of day.
+void cond_init(pthread_cond_t *cond);
+void cond_wait_ns(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns);
 // "1.4 GB"-style (powers of 1000), into out; returns out.
 const char *human_size(uint64_t bytes, char out[static 16]);
 

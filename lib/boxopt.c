@@ -8,6 +8,7 @@
 
 #include "log.h"
 #include "mnt.h"
+#include "opt.h"
 
 #define refuse(...) (warn(__VA_ARGS__), -EINVAL)
 
@@ -92,8 +93,9 @@ static int take_common(const char *s, struct box_bind *b)
 	return -ENOENT;
 }
 
-static int take_bind_word(const char *s, struct box_bind *b)
+static int take_bind_word(const char *s, void *arg)
 {
+	struct box_bind *b = arg;
 	int r = take_common(s, b);
 
 	if (r != -ENOENT)
@@ -112,8 +114,9 @@ static int take_bind_word(const char *s, struct box_bind *b)
 	return refuse("mount option %s is not supported", log_quote(s));
 }
 
-static int take_tmpfs_word(const char *s, struct box_bind *b)
+static int take_tmpfs_word(const char *s, void *arg)
 {
+	struct box_bind *b = arg;
 	int r = take_common(s, b);
 	uint64_t mode;
 
@@ -147,17 +150,6 @@ static int resolve_src(struct box_bind *b, const char *src, const char *option)
 	return b->src ? 0 : warn_errno(-errno, "%s %s", option, log_quote(src));
 }
 
-static int take_words(char *list, struct box_bind *b, int take(const char *, struct box_bind *))
-{
-	char *save = NULL;
-	int r = 0;
-
-	for (char *s = list ? strtok_r(list, ",", &save) : NULL; s && !r;
-		s = strtok_r(NULL, ",", &save))
-		r = take(s, b);
-	return r;
-}
-
 int boxopt_volume(char *s, struct box_bind *ret)
 {
 	char *dst = strchr(s, ':'), *mode = dst ? strchr(dst + 1, ':') : NULL;
@@ -172,7 +164,7 @@ int boxopt_volume(char *s, struct box_bind *ret)
 		*mode++ = 0;
 	b.dst = dst;
 	r = mode && !*mode ? refuse("volume %s is not SRC:/DST[:ro]", log_quote(text))
-			   : take_words(mode, &b, take_bind_word);
+			   : opt_words(mode, take_bind_word, &b);
 	if (!r && *s != '/' && *s != '.' && !strchr(s, '/'))
 		return refuse("volume %s: there are no named volumes; %s is not a path",
 			log_quote(text), log_quote(s));
@@ -197,7 +189,7 @@ int boxopt_tmpfs(char *s, struct box_bind *ret)
 	b.dst = s;
 	int r = check_dst(s, "--tmpfs");
 	if (!r)
-		r = take_words(words, &b, take_tmpfs_word);
+		r = opt_words(words, take_tmpfs_word, &b);
 	*ret = b;
 	return r;
 }

@@ -214,7 +214,7 @@ static int read_record(int fd, const char *id, struct container *ret)
 	int r;
 
 	if (fstat(fd, &st))
-		return -errno;
+		return last_errno();
 	if (st.st_size > RECORD_MAX)
 		return -EBADMSG;
 	text = xmalloc((size_t)st.st_size + 1);

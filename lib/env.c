@@ -119,7 +119,8 @@ char **env_base(const struct image_config *c, bool tty)
 	return env;
 }
 
-char **env_args(const struct image_config *c, const char *entrypoint, int argc, char **argv)
+char **env_args(const char *name, const struct image_config *c, const char *entrypoint, int argc,
+	char **argv)
 {
 	char **args = xcalloc(c->n_entrypoint + c->n_cmd + (size_t)argc + 2, sizeof *args);
 	size_t n = 0;
@@ -132,5 +133,9 @@ char **env_args(const struct image_config *c, const char *entrypoint, int argc, 
 		args[n++] = argv[i];
 	for (size_t i = 0; !argc && !entrypoint && i < c->n_cmd; i++)
 		args[n++] = c->cmd[i];
-	return args;
+	if (n)
+		return args;
+	warn("%s names no command; give one", name);
+	free(args);
+	return NULL;
 }

@@ -16,8 +16,8 @@ char **env_make(char *const *base, const struct opt_list *changes) must_check;
 // What docker sets, and the image's own variables. Borrowed strings.
 char **env_base(const struct image_config *c, bool tty) must_check;
 // docker's rules: operands replace Cmd; an entrypoint (NULL: none is given) replaces Entrypoint and
-// drops Cmd. Borrowed strings; none: no command.
-char **env_args(
-	const struct image_config *c, const char *entrypoint, int argc, char **argv) must_check;
+// drops Cmd. Borrowed strings. NULL logged, with the image's name: there is no command.
+char **env_args(const char *name, const struct image_config *c, const char *entrypoint, int argc,
+	char **argv) must_check;
 
 #endif

@@ -256,15 +256,10 @@ static void settle_in(struct fuse_thread *t)
 // Needs fuse_fini() also when it has failed.
 static int fuse_init(struct fuse *f, int fd, const struct fuse_fs *fs, unsigned threads)
 {
-	pthread_condattr_t attr;
-
 	*f = (struct fuse){ .fd = fd, .fs = fs, .thread_count = threads, .ledger = life.ledger };
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->freed, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&f->watch, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&f->watch);
 	f->threads = calloc(threads, sizeof *f->threads);
 	int r = f->threads ? fuse_laters_init(f) : -ENOMEM;
 	for (unsigned i = 0; r == 0 && i < threads; i++) {

@@ -242,13 +242,8 @@ void *fuse_watch(void *arg)
 		pthread_mutex_unlock(&f->lock);
 		watch_scan(f);
 		pthread_mutex_lock(&f->lock);
-		struct timespec t;
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		t.tv_nsec += WATCH_MS * 1000000L;
-		t.tv_sec += t.tv_nsec / 1000000000L;
-		t.tv_nsec %= 1000000000L;
 		if (!f->ending)
-			pthread_cond_timedwait(&f->watch, &f->lock, &t);
+			cond_wait_ns(&f->watch, &f->lock, WATCH_MS * 1000000ull);
 	}
 	pthread_mutex_unlock(&f->lock);
 	return NULL;

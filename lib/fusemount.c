@@ -22,6 +22,7 @@ struct mount_text {
 
 static void mount_text_init(struct mount_text *t, int fd, const char *source)
 {
+	*t = (struct mount_text){ 0 };
 	snprintf(t->fd, sizeof t->fd, "%d", fd);
 	snprintf(t->user, sizeof t->user, "%u", (unsigned)getuid());
 	snprintf(t->group, sizeof t->group, "%u", (unsigned)getgid());

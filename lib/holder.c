@@ -23,10 +23,7 @@
 #include "log.h"
 #include "mnt.h"
 #include "proc.h"
-
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL // Linux 6.9
-#endif
+#include "workproc.h"
 
 #define MS 1000000ull
 #define TICK_MS 500
@@ -47,23 +44,7 @@
 #define CONNS 4
 #define TUNES 2
 
-enum wstate { W_NONE, W_STARTING, W_READY, W_SERVING, W_STOPPING, W_DRAINING };
 enum { CUR, NEXT, OLD, SLOTS };
-
-struct worker {
-	enum wstate state;
-	pid_t pid;
-	int pidfd, ctl, ledger_fd;
-	int main_fd; // pidfd of its main thread only, or -1 (before Linux 6.9)
-	struct fuse_ledger *ledger;
-	uint64_t since; // of the state, ns
-	uint64_t born, beats;
-	unsigned stale;	    // ticks
-	uint64_t main_gone; // when its main thread was seen to have ended, or 0
-	bool killed;
-};
-
-#define NO_WORKER ((struct worker){ .pidfd = -1, .ctl = -1, .ledger_fd = -1, .main_fd = -1 })
 
 struct holder {
 	const char *image, *id;
@@ -107,76 +88,14 @@ static uint64_t ms_in_state(const struct worker *w)
 
 // ---- workers: start and end ----
 
-static int make_ledger(struct worker *w)
-{
-	void *p;
-
-	w->ledger_fd = memfd_create("fcpull-ledger", MFD_CLOEXEC);
-	if (w->ledger_fd < 0 || ftruncate(w->ledger_fd, sizeof *w->ledger))
-		return -errno;
-	// only the counters at its beginning are looked at here
-	p = mmap(NULL, BLOCK_BYTES, PROT_READ, MAP_SHARED, w->ledger_fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	w->ledger = p;
-	return 0;
-}
-
-static void exec_worker(const struct holder *h, int exe, int ctl, int ledger)
-{
-	char *argv[] = { (char *)h->worker_name, WORKER_ROLE, NULL };
-
-	proc_oom_score(h->score);
-	if (!h->started)
-		fcntl(HOLD_BOOT, F_SETFD, 0);
-	// dup2 clears the close-on-exec flag of the copies
-	if (dup2(ctl, WORK_CTL) < 0 || dup2(ledger, WORK_LEDGER) < 0 ||
-		fcntl(HOLD_FUSE, F_SETFD, 0) || fcntl(HOLD_ABOUT, F_SETFD, 0) ||
-		fcntl(HOLD_LOG, F_SETFD, 0) || fcntl(HOLD_RECORD, F_SETFD, 0) ||
-		fcntl(HOLD_STORE, F_SETFD, 0))
-		_exit(EXIT_FAILURE);
-	syscall(SYS_execveat, exe, "", argv, environ, AT_EMPTY_PATH);
-	warn_errno(-errno, "%s: start a worker", h->image);
-	_exit(EXIT_FAILURE);
-}
-
-static void worker_free(struct worker *w)
-{
-	if (w->ledger)
-		munmap(w->ledger, BLOCK_BYTES);
-	if (w->ledger_fd >= 0)
-		close(w->ledger_fd);
-	if (w->ctl >= 0)
-		close(w->ctl);
-	if (w->pidfd >= 0)
-		close(w->pidfd);
-	if (w->main_fd >= 0)
-		close(w->main_fd);
-	*w = NO_WORKER;
-}
-
 static int start_worker(struct holder *h, struct worker *w, int exe)
 {
-	int pair[2] = { -1, -1 }, r = make_ledger(w);
+	const struct workproc_conf c = { h->image, h->worker_name, h->score, !h->started };
+	int r = workproc_start(&c, exe, w);
 
-	if (!r && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		r = -errno;
-	if (!r) {
-		w->ctl = pair[0];
-		w->pid = sys_clone(0, &w->pidfd);
-		if (!w->pid)
-			exec_worker(h, exe, pair[1], w->ledger_fd);
-		r = w->pid < 0 ? w->pid : 0;
-		close(pair[1]);
-	}
-	if (r) {
-		worker_free(w);
-		return warn_errno(r, "%s: start a worker", h->image);
-	}
-	w->main_fd = (int)syscall(SYS_pidfd_open, w->pid, PIDFD_THREAD);
-	w->born = now_ns();
-	set_state(w, W_STARTING);
-	return 0;
+	if (!r)
+		set_state(w, W_STARTING);
+	return r;
 }
 
 static void kill_worker(struct worker *w)
@@ -357,7 +276,7 @@ static void died(struct holder *h, unsigned slot, int status)
 		cur_died(h, &dead, status);
 	else if (slot == OLD)
 		tell_orphans(h);
-	worker_free(&dead);
+	workproc_free(&dead);
 }
 
 static void unmounted(struct holder *h)

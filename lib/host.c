@@ -138,7 +138,7 @@ static int remember_name(struct host_image *h)
 	cleanup_buf struct buf b = { 0 };
 	struct form f = { .original = img->man.digest };
 
-	if (!img->looked_up)
+	if (!img->looked_up || !img->accel)
 		return repo_put_manifest(
 			h->store->repo, h->key, img->top.media_type, img->top.bytes, img->top.len);
 	f.manifest = img->accel->man.bytes;
@@ -543,27 +543,31 @@ int host_key(const char *reference, char **ret)
 	return 0;
 }
 
-static struct host_image *host_new(void)
+// One of which nothing is known but its name. Both are the caller's when that is no error.
+static int host_new(const char *reference, struct ref *ret_ref, struct host_image **ret)
 {
-	struct host_image *h = xcalloc(1, sizeof *h);
+	struct host_image *h;
+	int r = ref_parse(reference, ret_ref);
 
+	if (r)
+		return r;
+	h = xcalloc(1, sizeof *h);
+	h->name = ref_str(ret_ref);
 	h->begun = now_ns();
 	h->boot_fd = -1;
 	h->boot_first = UINT32_MAX;
-	return h;
+	*ret = h;
+	return 0;
 }
 
 int host_open(const char *reference, const struct host_opts *o, struct host_image **ret)
 {
-	struct host_image *h = host_new();
+	struct host_image *h;
 	struct ref ref;
-	int r = ref_parse(reference, &ref);
+	int r = host_new(reference, &ref, &h);
 
-	if (r) {
-		free(h);
+	if (r)
 		return r;
-	}
-	h->name = ref_str(&ref);
 	h->key = store_key(&ref, h->name);
 	r = store_open(o->root, &h->store);
 	if (!r)
@@ -622,15 +626,12 @@ static int open_known(
 int host_open_index(const char *reference, const struct digest *index, bool accelerated,
 	const struct host_opts *o, struct host_image **ret)
 {
-	struct host_image *h = host_new();
+	struct host_image *h;
 	struct ref ref;
-	int r = ref_parse(reference, &ref);
+	int r = host_new(reference, &ref, &h);
 
-	if (r) {
-		free(h);
+	if (r)
 		return r;
-	}
-	h->name = ref_str(&ref);
 	h->index = *index;
 	h->form = accelerated ? "accelerated" : "original";
 	r = open_known(h, &ref, accelerated, o);

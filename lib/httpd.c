@@ -398,7 +398,7 @@ static int resolve(const char *text, struct addrinfo **ret)
 
 static int bind_to(struct httpd *h, const struct addrinfo *a)
 {
-	struct sockaddr_storage is;
+	struct sockaddr_storage is = { 0 };
 	socklen_t n = sizeof is;
 	int one = 1;
 

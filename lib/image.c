@@ -187,109 +187,6 @@ static int read_config(struct image *img, char *copy)
 	return r ? r : read_settings(img, root);
 }
 
-// ---- the accelerated manifest ----
-
-static void accel_free(struct accel *a)
-{
-	if (!a)
-		return;
-	manifest_fini(&a->man);
-	free(a->data);
-	free(a);
-}
-
-static int read_boot(const char *where, yyjson_val *v, struct accel *a)
-{
-	yyjson_val *ann = json_obj(v, "annotations");
-	const char *size = json_str(ann, ANN_INDEX_SIZE);
-	char type[128], *end;
-	int r = desc_read(v, where, &a->boot, type);
-
-	if (r)
-		return r;
-	if (strcmp(type, MT_FCPULL_BOOT))
-		return warn_errno(-EBADMSG,
-			"%s: accelerated manifest: the first layer is no boot blob", where);
-	r = desc_read_digest(ann, ANN_INDEX_DIGEST, where, &a->index_digest);
-	if (r)
-		return r;
-	a->index_size = size && *size >= '0' && *size <= '9' ? strtoull(size, &end, 10) : 0;
-	if (!a->index_size || *end || a->index_size > a->boot.size ||
-		a->index_size > FMT_INDEX_PACKED_MAX)
-		return warn_errno(-EBADMSG, "%s: accelerated manifest: bad " ANN_INDEX_SIZE, where);
-	return 0;
-}
-
-static int read_data(const char *where, yyjson_val *arr, struct accel *a)
-{
-	yyjson_arr_iter it;
-	yyjson_val *v;
-	int r = 0;
-
-	a->data = xcalloc(yyjson_arr_size(arr), sizeof *a->data);
-	yyjson_arr_iter_init(arr, &it);
-	yyjson_arr_iter_next(&it); // the boot blob
-	while (!r && (v = yyjson_arr_iter_next(&it))) {
-		char type[128];
-
-		r = desc_read(v, where, &a->data[a->n_data++], type);
-		if (!r && strcmp(type, MT_FCPULL_DATA))
-			r = warn_errno(-EBADMSG, "%s: accelerated manifest: a layer of type %s",
-				where, log_quote(type));
-	}
-	return r;
-}
-
-// An accelerated manifest that has been read, and what it says of its original.
-struct found {
-	struct accel *accel;		  // or NULL
-	struct desc subject, config;	  // the subject's size only with a copy
-	char *subject_copy, *config_copy; // inline, or NULL
-};
-
-static void found_fini(struct found *f)
-{
-	accel_free(f->accel);
-	free(f->subject_copy);
-	free(f->config_copy);
-	*f = (struct found){ 0 };
-}
-
-static int accel_parse(const char *where, struct found *f)
-{
-	cleanup_json yyjson_doc *doc = NULL;
-	struct accel *a = f->accel;
-	yyjson_val *root, *layers;
-	const char *type;
-	char mt[128];
-	int r = json_parse(a->man.bytes, a->man.len, where, &doc);
-
-	if (r)
-		return r;
-	root = json_root(doc);
-	type = json_str(root, "artifactType");
-	if (!type || strcmp(type, MT_FCPULL_IMAGE))
-		return warn_errno(-EBADMSG,
-			"%s: accelerated manifest: artifactType is not " MT_FCPULL_IMAGE, where);
-	r = desc_read_digest(json_obj(root, "subject"), "digest", where, &f->subject.digest);
-	if (!r)
-		r = desc_read(json_obj(root, "config"), where, &f->config, mt);
-	if (r)
-		return r;
-	layers = json_arr(root, "layers");
-	if (!layers || !yyjson_arr_size(layers) || yyjson_arr_size(layers) > FMT_SPACES_MAX + 1)
-		return warn_errno(
-			-EBADMSG, "%s: accelerated manifest: no layers, or more than 512", where);
-	r = read_boot(where, yyjson_arr_get_first(layers), a);
-	if (!r)
-		r = read_data(where, layers, a);
-	if (r)
-		return r;
-	f->config_copy = desc_inline(json_obj(root, "config"), where);
-	f->subject_copy = desc_inline(json_obj(root, "subject"), where);
-	return f->subject_copy ? desc_read(json_obj(root, "subject"), where, &f->subject, mt) : 0;
-}
-
 // ---- indexes ----
 
 // A copy in the descriptor is not used when each object is to be read.
@@ -385,25 +282,25 @@ static int get_described(struct repo *repo, const struct entry *e, char *copy, s
 }
 
 // Reads the accelerated manifest. f is as it was when that fails.
-static int accel_get(struct image *img, struct entry *e, struct found *f)
+static int accel_get(struct image *img, struct entry *e, struct accelman *f)
 {
 	int r;
 
 	f->accel = xcalloc(1, sizeof *f->accel);
 	r = get_described(img->repo, e, steal(&e->copy), &f->accel->man);
 	if (!r)
-		r = accel_parse(img->repo->name, f);
+		r = accelman_parse(img->repo->name, f);
 	if (!r && img->no_copies) {
 		free(steal(&f->subject_copy));
 		free(steal(&f->config_copy));
 	}
 	if (r)
-		found_fini(f);
+		accelman_fini(f);
 	return r;
 }
 
 // Proves that it belongs to img's original, and gives it to img.
-static int accel_take(struct image *img, struct found *f)
+static int accel_take(struct image *img, struct accelman *f)
 {
 	char s[DIGEST_STR_LEN];
 
@@ -424,7 +321,7 @@ static bool same_desc(const struct desc *a, const struct desc *b)
 
 // Reads the original's manifest, that e describes, and its config: out of the accelerated manifest
 // when that carries them.
-static int open_original(struct image *img, struct entry *e, struct found *f)
+static int open_original(struct image *img, struct entry *e, struct accelman *f)
 {
 	char subject[DIGEST_STR_LEN];
 	int r;
@@ -507,7 +404,7 @@ static int tried(struct image *img, int r)
 
 // The accelerated form of e, which either index may list.
 static int get_accel(struct image *img, yyjson_doc *doc, yyjson_doc *inner, const struct entry *e,
-	const struct image_veto *veto, struct found *ret)
+	const struct image_veto *veto, struct accelman *ret)
 {
 	struct entry ours = { 0 };
 	const char *name = img->repo->name;
@@ -529,7 +426,7 @@ static int open_index(struct image *img, const struct platform *want, enum image
 	cleanup_json yyjson_doc *doc = NULL;
 	cleanup_json yyjson_doc *inner = NULL;
 	struct entry e = { 0 };
-	struct found f = { 0 };
+	struct accelman f = { 0 };
 	int r = json_parse(img->top.bytes, img->top.len, img->repo->name, &doc);
 
 	if (!r)
@@ -554,7 +451,7 @@ static int open_index(struct image *img, const struct platform *want, enum image
 		r = r && accel == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	free(e.copy);
-	found_fini(&f);
+	accelman_fini(&f);
 	return r;
 }
 
@@ -573,7 +470,7 @@ static int open_accelerated(
 {
 	struct manifest *top = &img->top;
 	struct entry e = { 0 }, ours = { .size = top->len };
-	struct found f = { 0 };
+	struct accelman f = { 0 };
 	struct desc d;
 	int r = desc_read(subject, img->repo->name, &d, e.media_type);
 
@@ -594,7 +491,7 @@ static int open_accelerated(
 		r = r && want == IMAGE_ANY ? leave_accel(img) : r;
 	}
 	free(e.copy);
-	found_fini(&f);
+	accelman_fini(&f);
 	return r;
 }
 
@@ -657,7 +554,7 @@ int image_look_up(struct image *img, const struct ref *ref, enum image_want want
 	const struct image_veto *veto)
 {
 	struct entry e = { 0 };
-	struct found f = { 0 };
+	struct accelman f = { 0 };
 	const char *where;
 	int r;
 
@@ -681,27 +578,28 @@ int image_look_up(struct image *img, const struct ref *ref, enum image_want want
 		info("%s: the accelerated form is known by %s", img->repo->name, where);
 	img->looked_up = !r;
 	free(e.copy);
-	found_fini(&f);
+	accelman_fini(&f);
 	return r && want == IMAGE_ANY ? leave_accel(img) : r;
 }
 
 int image_add_form(struct image *img, struct manifest *form)
 {
-	struct found f = { .accel = xcalloc(1, sizeof *f.accel) };
+	struct accelman f = { .accel = xcalloc(1, sizeof *f.accel) };
 	int r;
 
 	f.accel->man = *form;
 	*form = (struct manifest){ 0 };
-	r = accel_parse(img->repo->name, &f);
+	r = accelman_parse(img->repo->name, &f);
 	if (!r)
 		r = accel_take(img, &f);
-	found_fini(&f);
+	accelman_fini(&f);
 	return r;
 }
 
 void image_drop_form(struct image *img)
 {
-	accel_free(steal(&img->accel));
+	accelman_free(steal(&img->accel));
+	img->looked_up = false;
 }
 
 static void free_strings(char **v)
@@ -717,7 +615,7 @@ void image_free(struct image *img)
 		return;
 	manifest_fini(&img->top);
 	manifest_fini(&img->man);
-	accel_free(img->accel);
+	accelman_free(img->accel);
 	free(img->config_json);
 	free(img->layers);
 	free_strings(img->config.entrypoint);

@@ -4,6 +4,7 @@
 #ifndef IMAGE_H
 #define IMAGE_H
 
+#include "accelman.h"
 #include "json.h"
 #include "platform.h"
 #include "repo.h"
@@ -12,17 +13,6 @@ struct image_layer {
 	struct desc desc;
 	char media_type[128];
 	struct digest diff_id;
-};
-
-// What the accelerated manifest says; unverified beyond its own digest and form until the index
-// section is read.
-struct accel {
-	struct manifest man;
-	struct desc boot;
-	uint64_t index_size; // index section = the first bytes of the boot blob
-	struct digest index_digest;
-	struct desc *data; // one per layer, in order
-	uint32_t n_data;
 };
 
 // Settings of the config that `run` and `inspect` use. Strings point into the image; NULL or n = 0

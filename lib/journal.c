@@ -8,7 +8,7 @@
 #include "hash.h"
 #include "log.h"
 
-#define MAGIC "fcpullJ1"
+static const uint8_t magic[8] = "fcpullJ1";
 #define HEAD_LEN 40u // magic and sum
 #define LEVEL 1
 #define TYPE_END 0xffu
@@ -143,7 +143,7 @@ int journal_end(struct journal_w *j)
 
 	pack_pending(j, ZSTD_e_end);
 	d = sha256_final(&j->h);
-	memcpy(head, MAGIC, 8);
+	memcpy(head, magic, sizeof magic);
 	memcpy(head + 8, d.b, sizeof d.b);
 	r = j->error ? j->error : pwrite_full(j->fd, head, sizeof head, 0);
 	journal_drop(j);
@@ -188,7 +188,7 @@ static int check_sum(struct journal_r *j)
 	if (r)
 		return r == -EBADMSG ? bad(j) : warn_errno(r, "%s: read the journal", j->name);
 	d = sha256_final(&h);
-	return memcmp(head, MAGIC, 8) || memcmp(head + 8, d.b, sizeof d.b) ? bad(j) : 0;
+	return memcmp(head, magic, sizeof magic) || memcmp(head + 8, d.b, sizeof d.b) ? bad(j) : 0;
 }
 
 int journal_open(int fd, const char *name, struct journal_r **ret)
@@ -278,7 +278,7 @@ static bool is_sound(const struct fixed *f)
 
 int journal_next(struct journal_r *j, struct tar_entry *ret, uint32_t *ret_content)
 {
-	struct fixed f;
+	struct fixed f = { 0 };
 	uint8_t *p;
 	int r = take(j, &f, sizeof f);
 

@@ -529,7 +529,7 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 	}
 	pthread_mutex_init(&lz->lock, NULL);
 	pthread_mutex_init(&lz->hook_lock, NULL);
-	pthread_cond_init(&lz->work, NULL);
+	cond_init(&lz->work);
 	pthread_cond_init(&lz->near, NULL);
 	pthread_cond_init(&lz->expiry, NULL);
 	pthread_cond_init(&lz->filled, NULL);

@@ -424,7 +424,6 @@ static void double_flight(struct worker *w, struct flight *f)
 static void wait_for_work(struct worker *w)
 {
 	struct lazy *lz = w->lz;
-	struct timespec t;
 	struct flight *f;
 	uint64_t ns;
 
@@ -438,11 +437,7 @@ static void wait_for_work(struct worker *w)
 	} else if (ns == UINT64_MAX) {
 		pthread_cond_wait(&lz->work, &lz->lock);
 	} else {
-		clock_gettime(CLOCK_REALTIME, &t);
-		ns += (uint64_t)t.tv_nsec;
-		t.tv_sec += (time_t)(ns / NS_PER_SEC);
-		t.tv_nsec = (long)(ns % NS_PER_SEC);
-		pthread_cond_timedwait(&lz->work, &lz->lock, &t);
+		cond_wait_ns(&lz->work, &lz->lock, ns);
 	}
 }
 

@@ -87,6 +87,17 @@ int opt_list_add(const struct opt *o, const char *value)
 	return 0;
 }
 
+int opt_words(char *list, int take(const char *word, void *arg), void *arg)
+{
+	char *save = NULL;
+	int r = 0;
+
+	for (char *s = list ? strtok_r(list, ",", &save) : NULL; s && !r;
+		s = strtok_r(NULL, ",", &save))
+		r = take(s, arg);
+	return r;
+}
+
 static const struct opt *find_long(const struct opt *table, const char *name, size_t len)
 {
 	for (const struct opt *o = table; o->set; o++)

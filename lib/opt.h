@@ -39,6 +39,10 @@ struct applet {
 	int usage_code;			    // exit code of a usage error; 0 = 2
 };
 
+// Hands the comma-separated words of list (cut up; NULL: none) to take, until one is refused. Empty
+// words are passed over. Returns what take has returned.
+int opt_words(char *list, int take(const char *word, void *arg), void *arg) must_check;
+
 // The options that every verb has (-v -q --debug -h --version, --root).
 extern bool opt_quiet;		 // -q: no progress
 extern const char *opt_progress; // --progress: auto, tty, plain, json or none

@@ -76,6 +76,7 @@ void platform_read(yyjson_val *v, struct platform *ret)
 	const char *os = json_str(v, "os"), *arch = json_str(v, "architecture"),
 		   *variant = json_str(v, "variant");
 
+	*ret = (struct platform){ 0 };
 	snprintf(ret->os, sizeof ret->os, "%s", os ? os : "");
 	snprintf(ret->arch, sizeof ret->arch, "%s", arch ? arch : "");
 	snprintf(ret->variant, sizeof ret->variant, "%s", variant ? variant : "");

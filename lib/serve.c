@@ -20,16 +20,16 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 
 #include "credstore.h"
 #include "fuse.h"
-#include "hasten.h"
 #include "fusermount.h"
+#include "hasten.h"
 #include "holder.h"
 #include "json.h"
 #include "local.h"
 #include "lastaddr.h"
+#include "launch.h"
 #include "log.h"
 #include "mirrors.h"
 #include "mnt.h"
@@ -221,118 +221,6 @@ static int make_about(const struct host_image *h, const struct serve_conf *conf,
 	return r ? warn_errno(r, "prepare a server") : 0;
 }
 
-// ---- the holder ----
-
-struct start {
-	const char *image, *id;
-	int fuse, about, exe, dir, state, listen, log, boot, record, store, ready[2];
-	unsigned connection;
-};
-
-static void exec_holder(const struct start *s)
-{
-	static const char *const keep[] = { "http_proxy", "https_proxy", "HTTP_PROXY",
-		"HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE",
-		"SSL_CERT_DIR", "CURL_CA_BUNDLE", "HOME", "CONTAINERS_REGISTRIES_CONF",
-		"FCPULL_CERTS_D" };
-	const int from[] = { [HOLD_FUSE] = s->fuse,
-		[HOLD_ABOUT] = s->about,
-		[HOLD_EXE] = s->exe,
-		[HOLD_DIR] = s->dir,
-		[HOLD_STATE] = s->state,
-		[HOLD_LISTEN] = s->listen,
-		[HOLD_LOG] = s->log,
-		[HOLD_READY] = s->ready[1],
-		[HOLD_BOOT] = s->boot,
-		[HOLD_RECORD] = s->record,
-		[HOLD_STORE] = s->store };
-	cleanup_free char *name = xasprintf(HOLDER_NAME "%s", s->image),
-			  *connection = xasprintf("%u", s->connection);
-	char *argv[] = { name, HOLDER_ROLE, (char *)s->id, connection, NULL },
-	     *env[ARRAY_LEN(keep) + 1] = { 0 };
-	int high[ARRAY_LEN(from)], null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	size_t n = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(keep); i++)
-		if (getenv(keep[i]))
-			env[n++] = xasprintf("%s=%s", keep[i], getenv(keep[i]));
-	// first out of the way of each other
-	for (int i = HOLD_FUSE; i <= HOLD_STORE; i++)
-		high[i] = fcntl(from[i] < 0 ? null : from[i], F_DUPFD_CLOEXEC, HOLD_END);
-	for (int i = HOLD_FUSE; i <= HOLD_STORE; i++)
-		if (high[i] < 0 || dup2(high[i], i) < 0)
-			_exit(EXIT_FAILURE);
-	if (setsid() < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
-		dup2(null, STDOUT_FILENO) < 0)
-		_exit(EXIT_FAILURE);
-	syscall(SYS_execveat, HOLD_EXE, "", argv, env, AT_EMPTY_PATH);
-	warn_errno(-errno, "start a holder");
-	_exit(EXIT_FAILURE);
-}
-
-// Nobody's child, for nobody is to wait for it: forked twice.
-static int fork_holder(const struct start *s, pid_t *ret)
-{
-	int p[2];
-	pid_t pid, child;
-
-	if (pipe2(p, O_CLOEXEC))
-		return warn_errno(-errno, "make a pipe");
-	fflush(NULL);
-	child = fork();
-	if (!child) {
-		pid = fork();
-		if (!pid)
-			exec_holder(s);
-		_exit(write_full(p[1], &pid, sizeof pid) ? EXIT_FAILURE : 0);
-	}
-	close(p[1]);
-	if (child < 0 || read_full(p[0], &pid, sizeof pid))
-		pid = -1;
-	close(p[0]);
-	if (child > 0)
-		waitpid(child, NULL, 0);
-	if (pid < 0)
-		return warn_errno(-EAGAIN, "start a process");
-	*ret = pid;
-	return 0;
-}
-
-// Where a holder and its workers say what they have to say when nobody looks any more: the kernel's
-// log.
-static int open_log(void)
-{
-	int fd = -1;
-
-	if (log_level >= LOG_DEBUG)
-		return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, HOLD_END);
-	if (!geteuid())
-		fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	return fd >= 0 ? fd : open("/dev/null", O_WRONLY | O_CLOEXEC);
-}
-
-static int launch(struct start *s, pid_t *ret)
-{
-	cleanup_fd int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), log = open_log(),
-		       listener = state_listen(s->dir, s->id);
-	char c;
-	int r;
-
-	if (exe < 0 || log < 0 || listener < 0)
-		return warn_errno(listener < 0 ? listener : -errno, "prepare a holder");
-	if (pipe2(s->ready, O_CLOEXEC))
-		return warn_errno(-errno, "make a pipe");
-	s->exe = exe;
-	s->log = log;
-	s->listen = listener;
-	r = fork_holder(s, ret);
-	close(s->ready[1]);
-	if (!r && read_full(s->ready[0], &c, 1))
-		r = -EIO; // it has said why
-	close(s->ready[0]);
-	return r;
-}
-
 // ---- a new pair ----
 
 // The device of a mount's file system, without asking its server.
@@ -362,7 +250,7 @@ static void describe(const struct host_image *h, const struct serve_conf *conf, 
 }
 
 // The worker is to raise this read-ahead when the start is over.
-static void hand_setting(const struct driver *d, const struct start *s, int fd)
+static void hand_setting(const struct driver *d, const struct launch *s, int fd)
 {
 	struct ctl c;
 
@@ -373,7 +261,7 @@ static void hand_setting(const struct driver *d, const struct start *s, int fd)
 // The read-ahead of the connection's file system: none, with `calm`, until the worker raises it; else,
 // where no other is above it, what suits it. The kernel takes it from the worker's first answer; so
 // that is waited for, by asking for something.
-static void tune_fuse(const struct driver *d, const struct start *s, int mnt, bool calm)
+static void tune_fuse(const struct driver *d, const struct launch *s, int mnt, bool calm)
 {
 	cleanup_free char *path = xasprintf("/sys/class/bdi/0:%u/read_ahead_kb", s->connection);
 	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -390,7 +278,7 @@ static void tune_fuse(const struct driver *d, const struct start *s, int mnt, bo
 
 // What the driver makes of the FUSE mount takes its place.
 static int make_mount(struct host_image *h, const struct driver *d, const struct serving *how,
-	const struct start *s, int *mnt)
+	const struct launch *s, int *mnt)
 {
 	struct made_mount made = { .mnt = -1, .readahead = -1 };
 	int r = d->make(h, how, *mnt, &made);
@@ -452,7 +340,7 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 	const struct driver *d = driver_find(conf->driver);
 	struct fuse_mount_opts o = { .source = h->name, .subtype = "fcpull", .file = d && d->file };
 	cleanup_fd int fuse = -1, mnt = -1, about = -1;
-	struct start s = { .image = h->name,
+	struct launch s = { .image = h->name,
 		.id = id,
 		.dir = dir,
 		.state = lock,
@@ -474,7 +362,7 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 	s.fuse = fuse;
 	s.about = about;
 	if (!r)
-		r = launch(&s, &ret->holder);
+		r = launch_holder(&s, &ret->holder);
 	if (!r)
 		tune_fuse(d, &s, mnt, how.foreseen || how.record);
 	if (!r && d->make)

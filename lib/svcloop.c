@@ -101,7 +101,7 @@ static void guard_disk(struct loop *l)
 
 static void not_started(struct loop *l, const struct job *j)
 {
-	jobq_end(l->s->queue, j->id, JOBQ_INTERRUPTED, NULL, NULL, time(NULL));
+	jobq_end(l->s->queue, j->id, JOBQ_INTERRUPTED, &(struct job_result){ 0 }, "", time(NULL));
 	l->retry_at = seconds() + 5;
 }
 
@@ -165,7 +165,8 @@ static void take_failure(struct svc *s, const struct convjob *c)
 	enum job_state state;
 
 	if (c->asked) {
-		jobq_end(s->queue, c->job.id, JOBQ_INTERRUPTED, NULL, NULL, time(NULL));
+		jobq_end(s->queue, c->job.id, JOBQ_INTERRUPTED, &(struct job_result){ 0 }, "",
+			time(NULL));
 		return;
 	}
 	state = jobq_end(s->queue, c->job.id, JOBQ_FAILED, NULL, c->error, time(NULL));

@@ -239,6 +239,16 @@ void trace_merge(struct trace *t)
 	qsort(t->e, t->n, sizeof *t->e, by_time);
 }
 
+int trace_read_all(struct trace *t, const char *const *paths, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && !r; i++)
+		r = trace_read(t, paths[i]);
+	trace_merge(t);
+	return r;
+}
+
 // ---- writing ----
 
 void trace_put(struct buf *out, double seconds, const char *path, size_t path_len, uint64_t off,

@@ -43,6 +43,8 @@ int trace_read(struct trace *t, const char *path) must_check;
 // After all traces have been parsed: orders the entries by time (of equal times, the first that
 // came) and keeps each (path, offset, length) once, where it was needed first.
 void trace_merge(struct trace *t);
+// Reads n files, one after the other, and merges them. -errno logged.
+int trace_read_all(struct trace *t, const char *const *paths, size_t n) must_check;
 // Appends one line. A path that is too long to be read again is left out.
 void trace_put(struct buf *out, double seconds, const char *path, size_t path_len, uint64_t off,
 	uint64_t len);

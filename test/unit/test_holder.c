@@ -161,7 +161,7 @@ static void test_handover(void)
 	ctl_send(next, (struct ctl){ .verb = CTL_TAKEN }, -1);
 	hear_worker(&h, CUR);
 	ok(!h.n_orphans && !h.restarts, "and is then forgotten");
-	worker_free(&h.w[CUR]);
+	workproc_free(&h.w[CUR]);
 	close(cur);
 	close(next);
 	close(ask[0]);
