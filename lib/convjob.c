@@ -334,6 +334,13 @@ int convjob_parse(const char *text, size_t n, struct job_result *ret)
 	return 0;
 }
 
+bool convjob_lasts(const char *text, size_t n)
+{
+	cleanup_json yyjson_doc *doc = NULL;
+
+	return !json_parse(text, n, NULL, &doc) && json_bool(json_root(doc), "lasting", false);
+}
+
 // Its error, from how it ended and what it said.
 static void explain(struct convjob *c, int status)
 {
@@ -373,6 +380,10 @@ int convjob_end(struct convjob *c, struct job_result *ret)
 	if (WIFEXITED(status) && !WEXITSTATUS(status) && !*c->killed &&
 		!convjob_parse((const char *)c->stdout_text.data, c->stdout_text.len, ret))
 		return 0;
+	c->lasting = !*c->killed &&
+		(WIFSIGNALED(status) ? WTERMSIG(status) == SIGXFSZ
+				     : convjob_lasts((const char *)c->stdout_text.data,
+					       c->stdout_text.len));
 	explain(c, status);
 	return -ECANCELED;
 }

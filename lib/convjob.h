@@ -33,6 +33,7 @@ struct convjob {
 	uint64_t done, total;	      // bytes of the step
 	char killed[100];	      // why we have ended it, or ""
 	bool asked;		      // ... because the service ends: not the image's doing
+	bool lasting;		      // it failed for what lies in the image
 };
 
 // tmp: where its scratch directory is made; lock: inherited by it. To be called by a thread that lives
@@ -51,5 +52,7 @@ void convjob_free(struct convjob *c);
 // ---- for tests ----
 // What convert --json prints. -EBADMSG silent.
 int convjob_parse(const char *text, size_t n, struct job_result *ret) must_check;
+// What it prints when it fails: does that lie in the image?
+bool convjob_lasts(const char *text, size_t n);
 
 #endif

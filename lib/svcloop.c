@@ -168,7 +168,8 @@ static void take_failure(struct svc *s, const struct convjob *c)
 		jobq_end(s->queue, c->job.id, JOBQ_INTERRUPTED, NULL, NULL, time(NULL));
 		return;
 	}
-	state = jobq_end(s->queue, c->job.id, JOBQ_FAILED, NULL, c->error, time(NULL));
+	state = jobq_end(s->queue, c->job.id, c->lasting ? JOBQ_LASTING : JOBQ_FAILED, NULL,
+		c->error, time(NULL));
 	count_end(s, state == JOB_PARKED ? SVC_PARKED : SVC_FAILED, c, NULL);
 	warn("%s, %s: %s: %s", log_quote(c->job.image), c->job.platform,
 		state == JOB_PARKED ? "parked" : "failed, will be tried again", c->error);
