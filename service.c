@@ -211,6 +211,7 @@ static void block_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
@@ -277,7 +278,8 @@ const struct applet applet_serve = {
 	"answered with 202 is converted, whatever happens. An image that fails again\n"
 	"and again is parked: POST /v1/conversions/ID/retry, or DELETE it.\n"
 	"Only this host can reach it, unless a token or certificates are asked for. The\n"
-	"token is sent as Bearer, or as a password with any user.\n\n"
+	"token is sent as Bearer, or as a password with any user. Token, certificate,\n"
+	"key and client CA are read again when their files change: soon, or at SIGHUP.\n\n"
 	"  fcpull serve --registry registry.example --token-file /etc/fcpull/token\n",
 	serve,
 	false,

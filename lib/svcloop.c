@@ -212,7 +212,9 @@ static void take_signals(struct loop *l)
 	struct signalfd_siginfo s;
 
 	while (read(l->signals, &s, sizeof s) == sizeof s) {
-		if (s.ssi_signo == SIGCHLD)
+		if (s.ssi_signo == SIGHUP)
+			httpd_reload(l->s->httpd);
+		if (s.ssi_signo == SIGHUP || s.ssi_signo == SIGCHLD)
 			continue;
 		if (l->ending)
 			l->stop_at = 0; // asked twice
@@ -264,6 +266,7 @@ int svc_loop(struct svc *s)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	l.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (l.signals < 0)
