@@ -214,7 +214,7 @@ static const char style[] =
 	"th,td{text-align:left;padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}"
 	"th{font-weight:600;color:var(--dim);font-size:.85rem;white-space:nowrap}"
 	"td.n,th.n{text-align:right;padding-left:.75rem;white-space:nowrap;font-variant-numeric:tabular-nums}"
-	"td.image{overflow-wrap:anywhere;min-width:12rem;max-width:28rem}a{color:inherit}"
+	"td:nth-child(2){white-space:nowrap}td.image{overflow-wrap:anywhere;min-width:12rem;max-width:28rem}a{color:inherit}"
 	"td.error{color:var(--bad);overflow-wrap:anywhere;min-width:14rem;max-width:32rem}td.n+td.error,th.n+th{padding-left:.75rem}"
 	"tbody tr:hover{background:var(--back)}progress{width:6rem;vertical-align:middle}"
 	"section{overflow-x:auto}footer{color:var(--dim);margin-top:2.5rem;font-size:.85rem}"

@@ -4,9 +4,9 @@
 
 SVC_TOKEN='0123456789abcdef-token'
 service_port() { FCTEST_PORTS=15200-15298 free_port; }	# never one that a registry takes meanwhile
-notify_config() {	# notify_config PORT: what makes docker-registry tell the service
-	printf '%s\n' 'notifications:' '  endpoints:' '    - name: fcpull' "      url: http://127.0.0.1:$1/v1/notifications" \
-		"      headers: {Authorization: [\"Bearer $SVC_TOKEN\"]}" '      timeout: 5s' '      threshold: 3' '      backoff: 200ms'
+notify_config() {	# notify_config PORT: what makes docker-registry tell the service: contrib's, with another port and token
+	sed -e "s,127.0.0.1:8470,127.0.0.1:$1," -e "s/THE-TOKEN/$SVC_TOKEN/" -e 's/backoff: 1s/backoff: 200ms/' \
+		"$TOP/contrib/docker-registry-notifications.yml"
 }
 registry_that_tells() {	# registry_that_tells KIND: sets REG_HOST, SVC_PORT
 	need docker-registry skopeo curl jq
