@@ -149,6 +149,27 @@ static void print_result(const char *name, const struct digest *d, const struct 
 	puts(buf_str(&b));
 }
 
+// Does the failure lie in the image itself? Then only another push can mend it. What the registry, the
+// network or this host refuse may be granted later.
+static bool is_lasting(int r)
+{
+	return r == -EBADMSG || r == -ENOENT || r == -EFBIG || r == -E2BIG || r == -ENAMETOOLONG ||
+		r == -EOVERFLOW || r == -EOPNOTSUPP;
+}
+
+// For who reads --json: what went wrong was said already, on standard error.
+static void print_failure(int r)
+{
+	cleanup_buf struct buf b = { 0 };
+
+	json_open(&b, NULL, '{');
+	json_put_str(&b, "outcome", "failed");
+	json_put_str(&b, "error", log_last());
+	json_put_bool(&b, "lasting", is_lasting(r));
+	json_close(&b, '}');
+	puts(buf_str(&b));
+}
+
 // Is DST a directory that is not there yet? Then it is ours to remove when the conversion fails.
 static bool is_new_layout(const struct ref *dst)
 {
@@ -331,6 +352,8 @@ static int convert(int argc, char **argv)
 	trace_fini(&t);
 	ref_fini(&src);
 	ref_fini(&dst);
+	if (r && convert_json)
+		print_failure(r);
 	return r ? EXIT_FAILURE : 0;
 }
 

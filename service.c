@@ -62,8 +62,7 @@ static const struct opt serve_opts[] = {
 	{ 0, "backoff", "SECONDS", "after the first failure, then doubled (10)", opt_u64, &backoff,
 		false },
 	{ 0, "timeout", "SECONDS", "of a conversion (3600)", opt_u64, &timeout, false },
-	{ 0, "memory", "SIZE", "address space of a conversion (2g; 0: no limit)", opt_size,
-		&job.memory, false },
+	{ 0, "memory", "SIZE", "of a conversion (2g; 0: no limit)", opt_size, &job.memory, false },
 	{ 0, "max-file", "SIZE", "of its scratch files (64g; 0: no limit)", opt_size,
 		&job.file_size, false },
 	{ 0, "min-free", "SIZE", "disk below which none is begun (1g)", opt_size, &min_free,
@@ -189,6 +188,7 @@ static char *choose_state_dir(void)
 static void fill_conf(struct svc_conf *c)
 {
 	job.timeout = (unsigned)timeout;
+	job.cgroups = convjob_groups(job.memory);
 	*c = (struct svc_conf){ .registries = registries.v,
 		.n_registries = registries.n,
 		.allow = allow.v,
@@ -211,6 +211,7 @@ static void block_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
@@ -277,7 +278,8 @@ const struct applet applet_serve = {
 	"answered with 202 is converted, whatever happens. An image that fails again\n"
 	"and again is parked: POST /v1/conversions/ID/retry, or DELETE it.\n"
 	"Only this host can reach it, unless a token or certificates are asked for. The\n"
-	"token is sent as Bearer, or as a password with any user.\n\n"
+	"token is sent as Bearer, or as a password with any user. Token, certificate,\n"
+	"key and client CA are read again when their files change: soon, or at SIGHUP.\n\n"
 	"  fcpull serve --registry registry.example --token-file /etc/fcpull/token\n",
 	serve,
 	false,

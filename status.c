@@ -1,13 +1,16 @@
 // status.c - status, upgrade-mounts: the mounts that live now
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <time.h>
 
 #include "fcpull.h"
 #include "json.h"
 #include "log.h"
+#include "places.h"
 #include "seal.h"
 #include "state.h"
 #include "stats.h"
+#include "underway.h"
 
 #define ASK_MS 2000
 #define UPGRADE_MS 60000
@@ -148,7 +151,8 @@ static void put_live(struct buf *b, const struct live *l)
 	json_close(b, '}');
 }
 
-static void print_json(const struct live *v, size_t n)
+static void print_json(
+	const struct live *v, size_t n, const struct underway *conversions, size_t n_conversions)
 {
 	cleanup_buf struct buf b = { 0 };
 
@@ -156,6 +160,16 @@ static void print_json(const struct live *v, size_t n)
 	json_open(&b, "mounts", '[');
 	for (size_t i = 0; i < n; i++)
 		put_live(&b, &v[i]);
+	json_close(&b, ']');
+	json_open(&b, "conversions", '[');
+	for (size_t i = 0; i < n_conversions; i++) {
+		json_open(&b, NULL, '{');
+		json_put_str(&b, "image", conversions[i].image);
+		json_put_str(&b, "step", conversions[i].step);
+		json_put_i64(&b, "pid", conversions[i].pid);
+		json_put_i64(&b, "since", conversions[i].since);
+		json_close(&b, '}');
+	}
 	json_close(&b, ']');
 	json_close(&b, '}');
 	puts(buf_str(&b));
@@ -186,6 +200,13 @@ static void print_live(const struct live *l)
 		human_size(l->total << BLOCK_SHIFT, size),
 		l->counted && l->present == l->total ? ", complete" : "",
 		l->sealed ? ": new mounts use local files only" : "");
+}
+
+static void print_conversion(const struct underway *u)
+{
+	printf("%s\n  is being accelerated in the background: process %d %s, for %lld s\n",
+		u->image, (int)u->pid, u->step,
+		(long long)MAX((int64_t)time(NULL) - u->since, (int64_t)0));
 }
 
 // ---- metrics ----
@@ -298,8 +319,10 @@ static void print_metrics(const struct live *v, size_t n)
 
 static int status(int argc, char **argv)
 {
+	cleanup_free char *store = places_store();
+	struct underway *conversions = NULL;
+	size_t n, n_conversions = 0;
 	struct live *v;
-	size_t n;
 	int dir;
 
 	(void)argv;
@@ -309,19 +332,24 @@ static int status(int argc, char **argv)
 	}
 	if (look_at_all(&dir, &v, &n))
 		return EXIT_FAILURE;
+	if (store && underway_list(store, &conversions, &n_conversions))
+		return EXIT_FAILURE;
 	if (status_json)
-		print_json(v, n);
+		print_json(v, n, conversions, n_conversions);
 	if (status_metrics)
 		print_metrics(v, n);
 	for (size_t i = 0; i < n && !status_json && !status_metrics; i++)
 		print_live(&v[i]);
+	for (size_t i = 0; i < n_conversions && !status_json && !status_metrics; i++)
+		print_conversion(&conversions[i]);
+	underway_free(conversions, n_conversions);
 	return 0;
 }
 
 const struct applet applet_status = {
 	"status",
 	"",
-	"the mounts that live now, and who serves them",
+	"the mounts that live now, who serves them, what is being accelerated",
 	status_opts,
 	NULL,
 	status,

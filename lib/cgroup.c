@@ -308,6 +308,27 @@ int cgroup_make(const char *name, const struct cgroup_limits *l, struct cgroup *
 	return r;
 }
 
+// Version 2's memory.events, or version 1's memory.oom_control (Linux 4.13), has a line of it.
+uint64_t cgroup_oom_kills(const struct cgroup *c)
+{
+	static const char *const files[] = { "memory.events", "memory.oom_control" };
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < c->n * ARRAY_LEN(files) && !n; i++) {
+		cleanup_free char *path = xasprintf(
+			"%s/%s", c->dirs[i / ARRAY_LEN(files)], files[i % ARRAY_LEN(files)]);
+		cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+		char text[1024];
+		ssize_t len = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+		const char *line;
+
+		text[MAX(len, 0)] = 0;
+		line = strstr(text, "\noom_kill ");
+		n = line ? strtoull(line + 10, NULL, 10) : 0;
+	}
+	return n;
+}
+
 void cgroup_free(struct cgroup *c)
 {
 	for (size_t i = 0; i < c->n; i++) {

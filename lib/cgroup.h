@@ -1,4 +1,4 @@
-// cgroup.h - a control group of its own for a container with limits, of version 2 or 1
+// cgroup.h - a control group of its own for a container or a conversion with limits, of version 2 or 1
 //
 // It lies in fcpull-run/NAME of each hierarchy that is needed, below what this process sees as its
 // root. Whoever made it holds a lock on its directory as long as it lives; one that nobody holds is
@@ -29,6 +29,9 @@ struct cgroup {
 // must be empty then (that is waited for a little).
 int cgroup_make(const char *name, const struct cgroup_limits *l, struct cgroup *ret) must_check;
 void cgroup_free(struct cgroup *c);
+// How many of its processes the kernel has ended because its memory was at the limit; 0: none, or not
+// known.
+uint64_t cgroup_oom_kills(const struct cgroup *c);
 // Moves this process into it: system calls only. -errno, silent.
 static inline int cgroup_enter(const struct cgroup *c)
 {

@@ -92,6 +92,7 @@ static char **make_env(const char *tmp)
 
 struct birth {
 	const struct convjob_conf *conf;
+	const struct cgroup *group;
 	char *const *argv, *const *env;
 	int out, err, in, lock;
 	pid_t parent;
@@ -128,7 +129,9 @@ static _Noreturn void be_child(const struct birth *b)
 		_exit(START_FAILED);
 	setpgid(0, 0);
 	setrlimit(RLIMIT_CORE, &no_core);
-	if (!b->conf->record) // what an image runs may reserve as much as it likes
+	if (cgroup_enter(b->group))
+		_exit(START_FAILED);
+	if (!b->group->n && !b->conf->record) // what an image runs may reserve as much as it likes
 		limit(RLIMIT_AS, b->conf->memory);
 	limit(RLIMIT_FSIZE, b->conf->file_size);
 	say_oom_victim();
@@ -173,6 +176,36 @@ static int spawn(struct convjob *c, struct birth *b)
 	return r;
 }
 
+bool convjob_groups(uint64_t memory)
+{
+	cleanup_free char *name = xasprintf("serve-%d", (int)getpid());
+	enum log_level was = log_level;
+	struct cgroup g = { 0 };
+	int r;
+
+	if (!memory)
+		return false;
+	log_level = LOG_QUIET;
+	r = cgroup_make(name, &(struct cgroup_limits){ .memory = memory }, &g);
+	log_level = was;
+	if (r)
+		info("conversions have no control groups here (%s): --memory is of their addresses",
+			log_last());
+	else
+		cgroup_free(&g);
+	return !r;
+}
+
+// -errno logged.
+static int make_group(struct convjob *c, const struct convjob_conf *conf)
+{
+	cleanup_free char *name = xasprintf("serve-%d-%s", (int)getpid(), c->job.id);
+
+	return conf->cgroups
+		? cgroup_make(name, &(struct cgroup_limits){ .memory = conf->memory }, &c->group)
+		: 0;
+}
+
 int convjob_start(const struct convjob_conf *conf, const struct job *j, const char *tmp, int lock,
 	struct convjob **ret)
 {
@@ -195,7 +228,10 @@ int convjob_start(const struct convjob_conf *conf, const struct job *j, const ch
 	make_args(&a, conf, j);
 	b.argv = (char *const *)a.v;
 	b.env = env;
-	r = spawn(c, &b);
+	b.group = &c->group;
+	r = make_group(c, conf);
+	if (!r)
+		r = spawn(c, &b);
 	free(env[0]);
 	free(env);
 	free(a.record);
@@ -334,6 +370,20 @@ int convjob_parse(const char *text, size_t n, struct job_result *ret)
 	return 0;
 }
 
+bool convjob_lasts(const char *text, size_t n)
+{
+	cleanup_json yyjson_doc *doc = NULL;
+
+	return !json_parse(text, n, NULL, &doc) && json_bool(json_root(doc), "lasting", false);
+}
+
+// What it says when an allocation fails: its addresses are limited, or the host has no more.
+static bool is_short_of_memory(const struct convjob *c)
+{
+	return !*c->killed && !c->group.n &&
+		(strstr(c->error, "out of memory") || strstr(c->error, strerror(ENOMEM)));
+}
+
 // Its error, from how it ended and what it said.
 static void explain(struct convjob *c, int status)
 {
@@ -352,6 +402,12 @@ static void explain(struct convjob *c, int status)
 	else
 		snprintf(how, sizeof how, "exit code %d", WEXITSTATUS(status));
 	memcpy(said, c->error, sizeof said);
+	if (is_short_of_memory(c)) {
+		c->lasting = true;
+		snprintf(c->error, sizeof c->error, "it needs more addresses than --memory: %.300s",
+			said);
+		return;
+	}
 	if (*said && WIFEXITED(status) && WEXITSTATUS(status) && !*c->killed)
 		return;
 	snprintf(c->error, sizeof c->error, "%s%s%.300s", how, *said ? ": " : "", said);
@@ -373,6 +429,14 @@ int convjob_end(struct convjob *c, struct job_result *ret)
 	if (WIFEXITED(status) && !WEXITSTATUS(status) && !*c->killed &&
 		!convjob_parse((const char *)c->stdout_text.data, c->stdout_text.len, ret))
 		return 0;
+	if (cgroup_oom_kills(&c->group) && !*c->killed) {
+		snprintf(c->killed, sizeof c->killed, "it needs more memory than --memory");
+		c->lasting = true;
+	}
+	c->lasting |= !*c->killed &&
+		(WIFSIGNALED(status) ? WTERMSIG(status) == SIGXFSZ
+				     : convjob_lasts((const char *)c->stdout_text.data,
+					       c->stdout_text.len));
 	explain(c, status);
 	return -ECANCELED;
 }
@@ -385,6 +449,7 @@ void convjob_free(struct convjob *c)
 		close(c->err);
 	if (c->tmp && remove_tree_at(AT_FDCWD, c->tmp))
 		warn("%s could not be removed", c->tmp);
+	cgroup_free(&c->group);
 	free(c->tmp);
 	buf_fini(&c->stdout_text);
 	buf_fini(&c->line);

@@ -27,6 +27,7 @@
 #include "record.h"
 #include "seal.h"
 #include "stage.h"
+#include "underway.h"
 
 #define START_MAX_MS (10 * 60 * 1000) // a mount that nobody reads is not waited for longer
 #define LAST_LINE_MS 3000	      // after a run has ended, for its server to end too
@@ -77,6 +78,12 @@ static void wait_for_start(void)
 		usleep(TICK_MS * 1000);
 		waited += TICK_MS;
 	}
+}
+
+// The process that people see and may end is the watcher.
+static void say(const struct hasten_about *about, pid_t watcher, const char *step)
+{
+	underway_say(HASTEN_LOCK, about->reference, watcher, step);
 }
 
 // ---- what is there ----
@@ -285,8 +292,10 @@ static int deliver(
 
 	// whatever was wrong with one of the same bytes, this one is right
 	kept_clear_bad(j->store, &d);
-	if (j->about->push)
+	if (j->about->push) {
+		say(j->about, getppid(), "pushes");
 		r = push(j, form, &b);
+	}
 	if (r >= 0)
 		return note(j, manifest, false, true, r ? "another host was first" : "");
 	if (!stage)
@@ -399,6 +408,7 @@ static int worker(const struct hasten_about *about)
 	if (r)
 		return r;
 	use_store_tmp(&j);
+	say(about, getppid(), "converts");
 	return work(&j);
 }
 
@@ -488,6 +498,7 @@ int hasten_main(void)
 	proc_own_cgroup();
 	if (proc_oom_score(1000))
 		debug("the OOM killer is not told");
+	say(&about, self, "records the start");
 	if (about.recording)
 		wait_for_start();
 	be_humble();

@@ -91,10 +91,13 @@ static int look_further(struct host_image *h, const struct ref *ref, const struc
 	struct digest known;
 	int r;
 
-	note_left_out(h);
+	if (h->img->left_out_error != -EPERM)
+		note_left_out(h);
 	if (o->original || h->img->accel ||
-		(o->prefer_here && !store_local_index(h->store, &h->img->man.digest, &known)))
+		(o->prefer_here && !store_local_index(h->store, &h->img->man.digest, &known))) {
+		note_left_out(h);
 		return 0;
+	}
 	r = image_look_up(h->img, ref, wanted(o), o->must_be_accelerated ? NULL : &veto);
 	note_left_out(h);
 	return r;
@@ -407,29 +410,35 @@ static int find_kept(struct host_image *h)
 }
 
 // The next accelerated form to try, into h->img->accel. 0, or -ENOENT: no more. The order is that of
-// what they cost: a later place is not asked when an earlier one has a good one.
-static int next_form(struct host_image *h, unsigned *step)
+// what they cost: a later place is asked only when all before it have none, or a bad one.
+static int next_form(
+	struct host_image *h, const struct ref *ref, const struct host_opts *o, unsigned *step)
 {
-	while ((*step)++ < 2) {
-		if (*step == 1 && h->img->accel) {
+	enum { PLACES = 3 }; // the reference itself, and the two of lookup.h
+
+	if (*step < PLACES) {
+		if ((*step)++ && h->fresh) {
+			store_release(h->store);
+			if (look_further(h, ref, o))
+				debug("%s: no other form can be found", h->name);
+			store_hold(h->store);
+		}
+		if (h->img->accel) {
 			say_why(h,
 				h->img->looked_up ? "found beside the reference"
 						  : "listed under the same reference");
 			return 0;
 		}
-		if (*step == 2 && !find_kept(h))
-			return 0;
+		*step = PLACES;
 	}
-	return -ENOENT;
+	return (*step)++ == PLACES ? find_kept(h) : -ENOENT;
 }
 
-static void leave_form(struct host_image *h, int error)
+static void leave_form(struct host_image *h)
 {
 	char s[DIGEST_STR_LEN];
 
-	warn("%s: the accelerated form is not usable; the original is used", h->name);
 	say_why(h, "accelerated form %s is not usable", digest_str(&h->img->accel->man.digest, s));
-	(void)error;
 	image_drop_form(h->img);
 	if (h->kept)
 		repo_close(h->source);
@@ -437,18 +446,22 @@ static void leave_form(struct host_image *h, int error)
 	h->kept = false;
 }
 
-static int open_form(struct host_image *h, const struct host_opts *o)
+static int open_form(struct host_image *h, const struct ref *ref, const struct host_opts *o)
 {
 	unsigned step = 0;
-	int r = 0;
+	int none = next_form(h, ref, o, &step);
 
-	while (!next_form(h, &step)) {
-		r = open_accelerated(h, o);
+	while (!none) {
+		int r = open_accelerated(h, o);
+
 		if (!r || o->must_be_accelerated)
 			return r;
 		if (is_content(r))
 			host_refuse_form(h, log_last());
-		leave_form(h, r);
+		leave_form(h);
+		none = next_form(h, ref, o, &step);
+		warn("%s: the accelerated form is not usable; %s is used", h->name,
+			none ? "the original" : "another");
 	}
 	return -ENOENT;
 }
@@ -465,7 +478,7 @@ static bool is_here(struct host_image *h)
 	return false;
 }
 
-static int open_index(struct host_image *h, const struct host_opts *o)
+static int open_index(struct host_image *h, const struct ref *ref, const struct host_opts *o)
 {
 	int r;
 
@@ -478,7 +491,7 @@ static int open_index(struct host_image *h, const struct host_opts *o)
 		h->lacks = !h->img->accel;
 		return 0;
 	}
-	r = o->original ? -ENOENT : open_form(h, o);
+	r = o->original ? -ENOENT : open_form(h, ref, o);
 	if (r != -ENOENT || o->must_be_accelerated)
 		return r;
 	h->form = "original";
@@ -576,7 +589,7 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 		r = warn_errno(-ENOENT,
 			"%s has no accelerated form; make one with 'fcpull convert'", h->name);
 	if (!r)
-		r = open_index(h, o);
+		r = open_index(h, &ref, o);
 	// what turned out bad is not remembered
 	if (!r && h->fresh)
 		r = remember(h);

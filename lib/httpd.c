@@ -6,7 +6,7 @@
 // rebinding).
 //
 // Threads: libmicrohttpd's one, in which everything between httpd_start and httpd_stop runs but
-// httpd_tick and httpd_counts; with TLS tlsd's, which hands connections over.
+// httpd_tick, httpd_reload and httpd_counts; with TLS tlsd's, which hands connections over.
 // SPDX-License-Identifier: Apache-2.0
 #include "httpd.h"
 
@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 
 #include "base64.h"
+#include "filemark.h"
 #include "hash.h"
 #include "json.h"
 #include "log.h"
@@ -40,14 +41,16 @@ struct call {
 
 struct httpd {
 	struct httpd_conf conf;
-	struct digest token;
 	bool has_token, open; // open: nobody has to show anything
 	bool quiet;
 	int listener;
 	unsigned port;
 	struct MHD_Daemon *mhd;
 	struct tlsd *tls;
-	pthread_mutex_t lock; // guards peers and counts
+	struct filemark marks[4]; // of token, certificate, key, authorities
+	uint64_t looked;	  // at them, now_ns()
+	pthread_mutex_t lock;	  // guards peers, counts and token
+	struct digest token;
 	struct peer *peers;
 	uint64_t counts[6];
 	size_t bodies; // bytes; libmicrohttpd's thread's
@@ -96,6 +99,7 @@ bool httpd_may(const char *authorization, const struct digest *token)
 static int read_token(struct httpd *h, const char *file)
 {
 	cleanup_free char *text = NULL;
+	struct digest d;
 	size_t n;
 	int r = read_file_at(AT_FDCWD, file, HTTPD_TOKEN_MAX, &text, &n);
 
@@ -105,10 +109,23 @@ static int read_token(struct httpd *h, const char *file)
 	if (n < HTTPD_TOKEN_MIN)
 		return warn_errno(-EINVAL, "the token in %s is shorter than %d bytes",
 			log_quote(file), HTTPD_TOKEN_MIN);
-	h->token = sha256_of(text, n);
-	h->has_token = true;
+	d = sha256_of(text, n);
 	memset(text, 0, n);
+	pthread_mutex_lock(&h->lock);
+	h->token = d;
+	h->has_token = true;
+	pthread_mutex_unlock(&h->lock);
 	return 0;
+}
+
+static struct digest token_now(struct httpd *h)
+{
+	struct digest d;
+
+	pthread_mutex_lock(&h->lock);
+	d = h->token;
+	pthread_mutex_unlock(&h->lock);
+	return d;
 }
 
 // ---- answers ----
@@ -195,6 +212,7 @@ static unsigned judge(struct httpd *h, struct MHD_Connection *c, const char *pat
 	const char *method, const char **ret_why)
 {
 	const char *host = header(c, "Host");
+	struct digest token = token_now(h);
 
 	if (h->open && host && !ref_host_is_loopback(host)) {
 		*ret_why =
@@ -202,7 +220,7 @@ static unsigned judge(struct httpd *h, struct MHD_Connection *c, const char *pat
 		return 403;
 	}
 	if (h->has_token && strcmp(path, "/healthz") &&
-		!httpd_may(header(c, "Authorization"), &h->token)) {
+		!httpd_may(header(c, "Authorization"), &token)) {
 		*ret_why = "the token is missing or wrong";
 		return 401;
 	}
@@ -350,9 +368,40 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **context,
 		peer_ends(arg, *context);
 }
 
+// The files as they are now. Bits of those that have changed, in the order of h->marks.
+static unsigned look_at_files(struct httpd *h)
+{
+	const char *const files[ARRAY_LEN(h->marks)] = { h->conf.token_file, h->conf.cert,
+		h->conf.key, h->conf.client_ca };
+	unsigned changed = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		if (filemark_take(&h->marks[i], files[i]))
+			changed |= 1u << i;
+	h->looked = now_ns();
+	return changed;
+}
+
+void httpd_reload(struct httpd *h)
+{
+	unsigned changed = look_at_files(h);
+
+	if (changed & 1) {
+		if (read_token(h, h->conf.token_file))
+			warn("the token from before stays in use");
+		else
+			info("%s has been read again", log_quote(h->conf.token_file));
+	}
+	if (changed & ~1u && h->tls)
+		tlsd_reload(h->tls);
+}
+
 void httpd_tick(struct httpd *h)
 {
 	uint64_t now = now_ns();
+
+	if (now - h->looked > HTTPD_WATCH_S * 1000000000ull)
+		httpd_reload(h);
 
 	pthread_mutex_lock(&h->lock);
 	for (struct peer *p = h->peers; p; p = p->next)
@@ -507,6 +556,7 @@ int httpd_start(const struct httpd_conf *conf, struct httpd **ret)
 
 	*h = (struct httpd){ .conf = *conf, .listener = -1 };
 	pthread_mutex_init(&h->lock, NULL);
+	look_at_files(h);
 	r = conf->token_file ? read_token(h, conf->token_file) : 0;
 	if (!r)
 		r = open_listener(h);

@@ -15,6 +15,7 @@
 #define HTTPD_REQUEST_S 15	     // from the end of the last request to the end of this
 #define HTTPD_TOKEN_MIN 16	     // bytes of a token: shorter ones are guessed
 #define HTTPD_TOKEN_MAX 4096
+#define HTTPD_WATCH_S 10 // between two looks at the files
 
 struct httpd_request {
 	const char *method; // HEAD comes as GET
@@ -44,7 +45,11 @@ struct httpd;
 // -EINVAL: what was asked for is unsafe or wrong; all logged.
 int httpd_start(const struct httpd_conf *conf, struct httpd **ret) must_check;
 unsigned httpd_port(const struct httpd *h);
-// To be called about once a second: closes connections that take too long.
+// Reads token, certificate, key and authorities again, where they have changed. Connections go on; what
+// cannot be used is warned of, and what was used before stays in use.
+void httpd_reload(struct httpd *h);
+// To be called about once a second: closes connections that take too long; every HTTPD_WATCH_S seconds
+// httpd_reload.
 void httpd_tick(struct httpd *h);
 // Answers so far, by the first digit of their status.
 void httpd_counts(struct httpd *h, uint64_t ret[static 6]);

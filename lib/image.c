@@ -555,18 +555,18 @@ int image_look_up(struct image *img, const struct ref *ref, enum image_want want
 {
 	struct entry e = { 0 };
 	struct accelman f = { 0 };
-	const char *where;
+	const char *where = NULL;
+	size_t place = 0;
 	int r;
 
 	if (img->accel)
 		return 0;
-	where = lookup_accel(img->repo, ref, &img->man.digest, &e);
+	do {
+		free(steal(&e.copy));
+		where = lookup_accel(img->repo, ref, &img->man.digest, &place, &e);
+	} while (where && !may_try(img, e.digest, veto));
 	if (!where)
 		return 0;
-	if (!may_try(img, e.digest, veto)) {
-		free(e.copy);
-		return 0;
-	}
 	drop_copy(img, &e);
 	r = accel_get(img, &e, &f);
 	if (!r)

@@ -475,8 +475,12 @@ static void end_ok(struct job *j, const struct job_result *result, int64_t now)
 	j->attempts = j->interrupted = 0;
 }
 
-static void end_badly(const struct jobq *q, struct job *j, const char *error, int64_t now)
+static void end_badly(
+	const struct jobq *q, struct job *j, bool lasting, const char *error, int64_t now)
 {
+	unsigned most = lasting && !j->again ? MIN(q->conf.attempts, JOBQ_LASTING_ATTEMPTS)
+					     : q->conf.attempts;
+
 	snprintf(j->error, sizeof j->error, "%s", error);
 	j->finished = now;
 	j->interrupted = 0;
@@ -489,7 +493,7 @@ static void end_badly(const struct jobq *q, struct job *j, const char *error, in
 	}
 	j->attempts++;
 	j->due = now + backoff(q, j->attempts);
-	j->state = j->attempts < q->conf.attempts ? JOB_QUEUED : JOB_PARKED;
+	j->state = j->attempts < most ? JOB_QUEUED : JOB_PARKED;
 }
 
 enum job_state jobq_end(struct jobq *q, const char *id, enum jobq_end how,
@@ -505,8 +509,8 @@ enum job_state jobq_end(struct jobq *q, const char *id, enum jobq_end how,
 
 		if (how == JOBQ_ENDED)
 			end_ok(&j, result, now);
-		else if (how == JOBQ_FAILED)
-			end_badly(q, &j, error, now);
+		else if (how == JOBQ_FAILED || how == JOBQ_LASTING)
+			end_badly(q, &j, how == JOBQ_LASTING, error, now);
 		else
 			j.state = JOB_QUEUED; // asked to end: not the image's doing
 		j.again = false;

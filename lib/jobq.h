@@ -17,6 +17,7 @@
 #define JOBQ_INTERRUPTED_MAX \
 	10		      // runs in a row that ended with the service: it is the image's doing
 #define JOBQ_BACKOFF_MAX 3600 // seconds
+#define JOBQ_LASTING_ATTEMPTS 2 // of what lies in the image
 
 struct jobq_conf {
 	size_t max_waiting; // jobs; above, nothing is taken
@@ -47,8 +48,10 @@ int jobq_put(struct jobq *q, const char *image, const char *platform, const char
 // when the next will be (INT64_MAX: none waits); -errno logged.
 int jobq_take(struct jobq *q, int64_t now, struct job *ret, int64_t *ret_due) must_check;
 
-enum jobq_end { JOBQ_ENDED, JOBQ_FAILED, JOBQ_INTERRUPTED };
-// A running job's end. result: with JOBQ_ENDED; error: with JOBQ_FAILED. Returns its state now. What
+// LASTING: it lies in the image, so that only another push can help; it is tried once more all the same,
+// as a registry or a proxy may have lied for a moment.
+enum jobq_end { JOBQ_ENDED, JOBQ_FAILED, JOBQ_LASTING, JOBQ_INTERRUPTED };
+// A running job's end. result: with JOBQ_ENDED; error: with JOBQ_FAILED and JOBQ_LASTING. Returns its state now. What
 // cannot be written is logged; the job is then run again after a restart.
 enum job_state jobq_end(struct jobq *q, const char *id, enum jobq_end how,
 	const struct job_result *result, const char *error, int64_t now);

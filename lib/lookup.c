@@ -105,16 +105,16 @@ static bool by_referrers(
 	return *ret->digest;
 }
 
-const char *lookup_accel(
-	struct repo *repo, const struct ref *ref, const struct digest *original, struct entry *ret)
+const char *lookup_accel(struct repo *repo, const struct ref *ref, const struct digest *original,
+	size_t *place, struct entry *ret)
 {
 	static bool (*const places[])(struct repo *, const struct ref *, const struct digest *,
 		struct entry *) = { by_suffix, by_referrers };
 
 	if (ref->transport != REF_DOCKER && ref->transport != REF_OCI)
 		return NULL;
-	for (size_t i = 0; i < ARRAY_LEN(places); i++)
-		if (places[i](repo, ref, original, ret))
+	while (*place < ARRAY_LEN(places))
+		if (places[(*place)++](repo, ref, original, ret))
 			return found_at;
 	return NULL;
 }

@@ -19,9 +19,10 @@ int lookup_set(const char *text) must_check;
 char *lookup_text(void) must_check;
 
 // The accelerated form of an original that ref names: the place where it is known, for messages (valid
-// until the next call), and its descriptor; NULL: none. What it is must be proved by the caller.
+// until the next call), and its descriptor; NULL: none. *place: 0 at first; called again it goes on with
+// the places after the one that was found. What it is must be proved by the caller.
 // Errors are no errors here.
-const char *lookup_accel(
-	struct repo *repo, const struct ref *ref, const struct digest *original, struct entry *ret);
+const char *lookup_accel(struct repo *repo, const struct ref *ref, const struct digest *original,
+	size_t *place, struct entry *ret);
 
 #endif

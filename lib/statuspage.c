@@ -214,10 +214,23 @@ static const char style[] =
 	"th,td{text-align:left;padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}"
 	"th{font-weight:600;color:var(--dim);font-size:.85rem;white-space:nowrap}"
 	"td.n,th.n{text-align:right;padding-left:.75rem;white-space:nowrap;font-variant-numeric:tabular-nums}"
-	"td.image{overflow-wrap:anywhere;min-width:12rem}a{color:inherit}"
-	"td.error{color:var(--bad);overflow-wrap:anywhere;max-width:28rem}td.n+td.error,th.n+th{padding-left:.75rem}"
+	"td:nth-child(2){white-space:nowrap}td.image{overflow-wrap:anywhere;min-width:12rem;max-width:28rem}a{color:inherit}"
+	"td.error{color:var(--bad);overflow-wrap:anywhere;min-width:14rem;max-width:32rem}td.n+td.error,th.n+th{padding-left:.75rem}"
 	"tbody tr:hover{background:var(--back)}progress{width:6rem;vertical-align:middle}"
-	"section{overflow-x:auto}footer{color:var(--dim);margin-top:2.5rem;font-size:.85rem}";
+	"section{overflow-x:auto}footer{color:var(--dim);margin-top:2.5rem;font-size:.85rem}"
+	// on a narrow screen each row becomes a few lines, and the heads words before or after its cells
+	"@media(max-width:46rem){thead{display:none}table,tbody,tr,td{display:block}"
+	"tr{padding:.5rem 0;border-bottom:1px solid var(--line)}"
+	"td,td.n,td.n+td.error{border:0;padding:0;min-width:0;max-width:none;white-space:normal}"
+	"td.n,td:nth-child(2){display:inline-block;margin-right:1rem;color:var(--dim)}td.n{text-align:left}"
+	"#running td:nth-child(4)::before{content:'for '}#queued td:nth-child(3)::before{content:'for '}"
+	"#queued td:nth-child(4)::before{content:'begins '}"
+	"#parked td:nth-child(3)::before{content:'attempts: '}"
+	"#parked td:nth-child(4)::after,#done td:last-child::after{content:' ago'}"
+	"#done td:nth-child(3)::before{content:'layers '}"
+	"#done td:nth-child(4):nth-last-child(4)::before{content:'accelerated '}"
+	"#done td:nth-child(5):nth-last-child(3)::before{content:'took '}"
+	"#done td:nth-last-child(2)::before{content:'a start waits for '}}";
 
 static void put_head(struct svc *s, struct buf *b, const size_t count[static JOB_STATES])
 {

@@ -68,7 +68,7 @@ void svc_count(struct svc *s, enum svc_taken how, size_t n);
 
 // svcapi.c: answers requests. arg: a struct svc.
 httpd_handler svc_answer;
-// svcloop.c: runs conversions until SIGTERM or SIGINT, which must be blocked in all threads, as SIGCHLD
+// svcloop.c: runs conversions until SIGTERM or SIGINT, which must be blocked in all threads, as SIGHUP (httpd_reload), SIGCHLD
 // must. -errno logged.
 int svc_loop(struct svc *s) must_check;
 

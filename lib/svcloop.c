@@ -169,7 +169,8 @@ static void take_failure(struct svc *s, const struct convjob *c)
 			time(NULL));
 		return;
 	}
-	state = jobq_end(s->queue, c->job.id, JOBQ_FAILED, NULL, c->error, time(NULL));
+	state = jobq_end(s->queue, c->job.id, c->lasting ? JOBQ_LASTING : JOBQ_FAILED, NULL,
+		c->error, time(NULL));
 	count_end(s, state == JOB_PARKED ? SVC_PARKED : SVC_FAILED, c, NULL);
 	warn("%s, %s: %s: %s", log_quote(c->job.image), c->job.platform,
 		state == JOB_PARKED ? "parked" : "failed, will be tried again", c->error);
@@ -212,7 +213,9 @@ static void take_signals(struct loop *l)
 	struct signalfd_siginfo s;
 
 	while (read(l->signals, &s, sizeof s) == sizeof s) {
-		if (s.ssi_signo == SIGCHLD)
+		if (s.ssi_signo == SIGHUP)
+			httpd_reload(l->s->httpd);
+		if (s.ssi_signo == SIGHUP || s.ssi_signo == SIGCHLD)
 			continue;
 		if (l->ending)
 			l->stop_at = 0; // asked twice
@@ -264,6 +267,7 @@ int svc_loop(struct svc *s)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	l.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (l.signals < 0)

@@ -3,6 +3,9 @@
 // TLS 1.2 and 1.3 by mbed TLS, without renegotiation, tickets and resumption: a registry keeps its
 // connection. All descriptors are non-blocking; each direction of a connection has one buffer, and
 // nothing is read that has no room. Nothing here waits but poll().
+//
+// Files that have changed are read by the thread itself: mbed TLS keeps state that two may not use at
+// once. A connection goes on with what it has begun with, which lives as long as any needs it.
 // SPDX-License-Identifier: Apache-2.0
 #include "tlsd.h"
 
@@ -14,6 +17,7 @@
 #include <poll.h>
 #include <psa/crypto.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
@@ -27,8 +31,17 @@ struct way {
 	bool closed; // nothing more will come
 };
 
+// What is read out of the files. Never moved: parts of it point at others.
+struct identity {
+	size_t users; // connections, and tlsd.id
+	mbedtls_ssl_config ssl;
+	mbedtls_x509_crt cert, ca;
+	mbedtls_pk_context key;
+};
+
 struct conn {
 	struct conn *next;
+	struct identity *id;
 	int net, inside; // the client; our end of the pair, -1 until hands are shaken
 	mbedtls_ssl_context ssl;
 	bool wants_write;   // so says mbed TLS
@@ -40,13 +53,11 @@ struct conn {
 
 struct tlsd {
 	struct tlsd_conf conf;
-	mbedtls_ssl_config ssl;
-	mbedtls_x509_crt cert, ca;
-	mbedtls_pk_context key;
+	struct identity *id;
 	struct conn *conns;
 	size_t n;
 	int wake; // eventfd
-	_Atomic bool quiet, stop;
+	_Atomic bool quiet, stop, reload;
 	pthread_t thread;
 };
 
@@ -60,43 +71,72 @@ static int tls_error(int e, const char *what, const char *file)
 	return warn_errno(-EBADMSG, "%s %s: %s", what, log_quote(file), text);
 }
 
-static int load_certs(struct tlsd *t)
+static int load_certs(const struct tlsd_conf *f, struct identity *id)
 {
-	int e = mbedtls_x509_crt_parse_file(&t->cert, t->conf.cert);
+	int e = mbedtls_x509_crt_parse_file(&id->cert, f->cert);
 
 	if (e)
-		return tls_error(e < 0 ? e : 0, "certificate", t->conf.cert);
+		return tls_error(e < 0 ? e : 0, "certificate", f->cert);
 	e = mbedtls_pk_parse_keyfile(
-		&t->key, t->conf.key, NULL, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
+		&id->key, f->key, NULL, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
 	if (e)
-		return tls_error(e, "key", t->conf.key);
+		return tls_error(e, "key", f->key);
 	e = mbedtls_pk_check_pair(
-		&t->cert.pk, &t->key, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
+		&id->cert.pk, &id->key, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
 	if (e)
-		return tls_error(e, "key, which is not that of the certificate,", t->conf.key);
-	e = t->conf.client_ca ? mbedtls_x509_crt_parse_file(&t->ca, t->conf.client_ca) : 0;
-	return e ? tls_error(e < 0 ? e : 0, "authority of clients", t->conf.client_ca) : 0;
+		return tls_error(e, "key, which is not that of the certificate,", f->key);
+	e = f->client_ca ? mbedtls_x509_crt_parse_file(&id->ca, f->client_ca) : 0;
+	return e ? tls_error(e < 0 ? e : 0, "authority of clients", f->client_ca) : 0;
 }
 
-static int configure(struct tlsd *t)
+static int configure(const struct tlsd_conf *f, struct identity *id)
 {
-	mbedtls_ssl_config *c = &t->ssl;
-	int r;
+	mbedtls_ssl_config *c = &id->ssl;
+	int r = load_certs(f, id);
 
-	if (psa_crypto_init() != PSA_SUCCESS)
-		return warn_errno(-EIO, "start the cryptography");
-	r = load_certs(t);
 	if (r)
 		return r;
 	if (mbedtls_ssl_config_defaults(c, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM,
 		    MBEDTLS_SSL_PRESET_DEFAULT) ||
-		mbedtls_ssl_conf_own_cert(c, &t->cert, &t->key))
+		mbedtls_ssl_conf_own_cert(c, &id->cert, &id->key))
 		return warn_errno(-ENOMEM, "set up TLS");
 	mbedtls_ssl_conf_rng(c, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
 	mbedtls_ssl_conf_authmode(
-		c, t->conf.client_ca ? MBEDTLS_SSL_VERIFY_REQUIRED : MBEDTLS_SSL_VERIFY_NONE);
-	if (t->conf.client_ca)
-		mbedtls_ssl_conf_ca_chain(c, &t->ca, NULL);
+		c, f->client_ca ? MBEDTLS_SSL_VERIFY_REQUIRED : MBEDTLS_SSL_VERIFY_NONE);
+	if (f->client_ca)
+		mbedtls_ssl_conf_ca_chain(c, &id->ca, NULL);
+	return 0;
+}
+
+static void identity_put(struct identity *id)
+{
+	if (!id || --id->users)
+		return;
+	mbedtls_ssl_config_free(&id->ssl);
+	mbedtls_x509_crt_free(&id->cert);
+	mbedtls_x509_crt_free(&id->ca);
+	mbedtls_pk_free(&id->key);
+	free(id);
+}
+
+// What is read out of the files from now on. -errno logged: it stays as it was.
+static int load_identity(struct tlsd *t)
+{
+	struct identity *id = xcalloc(1, sizeof *id);
+	int r;
+
+	id->users = 1;
+	mbedtls_ssl_config_init(&id->ssl);
+	mbedtls_x509_crt_init(&id->cert);
+	mbedtls_x509_crt_init(&id->ca);
+	mbedtls_pk_init(&id->key);
+	r = configure(&t->conf, id);
+	if (r) {
+		identity_put(id);
+		return r;
+	}
+	identity_put(t->id);
+	t->id = id;
 	return 0;
 }
 
@@ -131,6 +171,7 @@ static void conn_free(struct conn *c)
 	if (c->inside >= 0)
 		close(c->inside);
 	mbedtls_ssl_free(&c->ssl);
+	identity_put(c->id);
 	free(c);
 }
 
@@ -148,7 +189,9 @@ static void accept_one(struct tlsd *t)
 	c->inside = -1;
 	c->until = now_ns() + TLSD_HANDSHAKE_MS * 1000000ull;
 	mbedtls_ssl_init(&c->ssl);
-	if (mbedtls_ssl_setup(&c->ssl, &t->ssl)) {
+	c->id = t->id;
+	c->id->users++;
+	if (mbedtls_ssl_setup(&c->ssl, &c->id->ssl)) {
 		conn_free(c);
 		return;
 	}
@@ -315,6 +358,14 @@ static void serve_all(struct tlsd *t, const struct pollfd *p)
 			serve(t, c);
 }
 
+static void reload(struct tlsd *t)
+{
+	if (load_identity(t))
+		warn("the certificate and authorities from before stay in use");
+	else
+		info("%s has been read again", log_quote(t->conf.cert));
+}
+
 static void *run(void *arg)
 {
 	struct pollfd p[2 + 2 * TLSD_CONNS_MAX];
@@ -323,6 +374,8 @@ static void *run(void *arg)
 	while (!t->stop) {
 		if (wait_for_something(t, p) < 0 && errno != EINTR)
 			break;
+		if (atomic_exchange(&t->reload, false))
+			reload(t);
 		serve_all(t, p);
 		if (p[1].revents & POLLIN) {
 			accept_one(t);
@@ -350,10 +403,7 @@ static void release(struct tlsd *t)
 		t->conns = c->next;
 		conn_free(c);
 	}
-	mbedtls_ssl_config_free(&t->ssl);
-	mbedtls_x509_crt_free(&t->cert);
-	mbedtls_x509_crt_free(&t->ca);
-	mbedtls_pk_free(&t->key);
+	identity_put(t->id);
 	if (t->wake >= 0)
 		close(t->wake);
 	free(t);
@@ -365,12 +415,12 @@ int tlsd_start(const struct tlsd_conf *conf, struct tlsd **ret)
 	int r;
 
 	t->conf = *conf;
-	mbedtls_ssl_config_init(&t->ssl);
-	mbedtls_x509_crt_init(&t->cert);
-	mbedtls_x509_crt_init(&t->ca);
-	mbedtls_pk_init(&t->key);
 	t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = t->wake < 0 ? warn_errno(-errno, "make an eventfd") : configure(t);
+	r = t->wake < 0 ? warn_errno(-errno, "make an eventfd") : 0;
+	if (!r && psa_crypto_init() != PSA_SUCCESS)
+		r = warn_errno(-EIO, "start the cryptography");
+	if (!r)
+		r = load_identity(t);
 	if (!r) {
 		r = -pthread_create(&t->thread, NULL, run, t);
 		if (r)
@@ -387,6 +437,12 @@ int tlsd_start(const struct tlsd_conf *conf, struct tlsd **ret)
 void tlsd_quiesce(struct tlsd *t)
 {
 	t->quiet = true;
+	nudge(t);
+}
+
+void tlsd_reload(struct tlsd *t)
+{
+	t->reload = true;
 	nudge(t);
 }
 

@@ -26,6 +26,9 @@ struct tlsd;
 int tlsd_start(const struct tlsd_conf *conf, struct tlsd **ret) must_check;
 // Accepts no more; connections that are there go on.
 void tlsd_quiesce(struct tlsd *t);
+// Its files may have changed: reads them again, soon. Connections that are there go on with what they
+// have; what cannot be used is warned of, and what was used before stays in use. Any thread.
+void tlsd_reload(struct tlsd *t);
 void tlsd_stop(struct tlsd *t); // NULL is allowed
 
 #endif

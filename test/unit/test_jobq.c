@@ -185,6 +185,22 @@ static void test_failures(void)
 	ok(put("h/a:1", D1) == JOBQ_KNOWN && get(id).state == JOB_PARKED,
 		"the same image stays parked");
 	ok(put("h/a:1", D2) == JOBQ_NEW && get(id).attempts == 0, "another does not");
+	if (take(now + 9999, &j) != 1)
+		abort();
+	ok(jobq_end(q, id, JOBQ_LASTING, NULL, "bad", now) == JOB_QUEUED,
+		"what lies in the image is tried once more");
+	if (take(now + 9999, &j) != 1)
+		abort();
+	ok(jobq_end(q, id, JOBQ_LASTING, NULL, "bad", now) == JOB_PARKED, "and no more than that");
+	if (jobq_retry(q, id, now) || take(now, &j) != 1)
+		abort();
+	ok(put("h/a:1", D3) == JOBQ_KNOWN &&
+			jobq_end(q, id, JOBQ_LASTING, NULL, "bad", now) == JOB_QUEUED &&
+			take(now + 9999, &j) == 1 &&
+			jobq_end(q, id, JOBQ_FAILED, NULL, "why", now) == JOB_QUEUED,
+		"but what was pushed meanwhile is another image");
+	if (jobq_retry(q, id, now))
+		abort();
 	for (int i = 0; i < JOBQ_INTERRUPTED_MAX; i++) {
 		if (get(id).state != JOB_QUEUED || take(now + 9999, &j) != 1)
 			abort();
