@@ -91,7 +91,7 @@ static int pack_conf(struct pack_conf *ret)
 			.threads = image_opts.host.threads };
 		return 0;
 	}
-	return usage("--codec is zstd, lz4, lz4hc or none");
+	return opt_bad_word("--codec", "zstd, lz4, lz4hc or none", codec_name);
 }
 
 // ---- traces ----
