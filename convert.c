@@ -328,7 +328,8 @@ static int convert(int argc, char **argv)
 		     "--suffix nor --referrer");
 		r = -EINVAL;
 	} else if (all_platforms && (if_needed || convert_json)) {
-		warn("--if-needed and --json are of one platform");
+		warn("--if-needed and --json are of one platform: leave out --all-platforms, or choose "
+		     "with --platform");
 		r = -EINVAL;
 	} else if (!as_referrer && dst.digest && (argc == 2 || !dst.tag)) {
 		warn("%s names no tag that could hold the result; give DST with a tag",

@@ -418,8 +418,8 @@ static int be_root(struct box *b, const struct cgroup_limits *l)
 		return 0;
 	if (l->memory || l->cpu_quota || l->pids)
 		return warn_whole(-EPERM,
-			"--memory, --cpus and --pids-limit need root; as a user: "
-			"systemd-run --user --scope -p MemoryMax=... fcpull run ...");
+			"--memory, --cpus and --pids-limit make a control group, which needs root; a user gets one of systemd: "
+			"systemd-run --user --scope -p MemoryMax=... -p CPUQuota=... -p TasksMax=... fcpull run ...");
 	r = userns_keep_places();
 	if (!r)
 		r = userns_enter(&ids);
