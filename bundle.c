@@ -266,7 +266,7 @@ static int make_bundle(
 	if (r || fd < 0)
 		return warn_errno(r ? r : -errno, "make %s", log_quote(dir));
 	if (!faccessat(fd, CONFIG, F_OK, AT_SYMLINK_NOFOLLOW))
-		return warn_errno(-EEXIST,
+		return warn_whole(-EEXIST,
 			"%s is a bundle already ('fcpull bundle --remove' "
 			"removes one of ours)",
 			log_quote(dir));
@@ -278,10 +278,8 @@ static int make_bundle(
 
 static int check_options(void)
 {
-	if (strcmp(opts.net, "host") && strcmp(opts.net, "none")) {
-		warn("--net is host or none, not %s", log_quote(opts.net));
-		return -EINVAL;
-	}
+	if (strcmp(opts.net, "host") && strcmp(opts.net, "none"))
+		return opt_bad_word("--net", "host or none", opts.net);
 	if (opts.workdir && *opts.workdir != '/') {
 		warn("--workdir %s is not absolute", log_quote(opts.workdir));
 		return -EINVAL;

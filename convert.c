@@ -89,7 +89,7 @@ static int pack_conf(struct pack_conf *ret)
 			.threads = image_opts.host.threads };
 		return 0;
 	}
-	return usage("--codec is zstd, lz4, lz4hc or none");
+	return opt_bad_word("--codec", "zstd, lz4, lz4hc or none", codec_name);
 }
 
 // ---- what is said of it ----
@@ -336,7 +336,8 @@ static int convert(int argc, char **argv)
 		     "--suffix nor --referrer");
 		r = -EINVAL;
 	} else if (all_platforms && (if_needed || convert_json)) {
-		warn("--if-needed and --json are of one platform");
+		warn("--if-needed and --json are of one platform: leave out --all-platforms, or choose "
+		     "with --platform");
 		r = -EINVAL;
 	} else if (!as_referrer && dst.digest && (argc == 2 || !dst.tag)) {
 		warn("%s names no tag that could hold the result; give DST with a tag",

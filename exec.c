@@ -7,6 +7,7 @@
 #include "box.h"
 #include "boxopt.h"
 #include "containers.h"
+#include "detach.h"
 #include "env.h"
 #include "fcpull.h"
 #include "log.h"
@@ -14,9 +15,10 @@
 
 static struct opt_list exec_env, exec_env_files;
 static const char *exec_workdir, *exec_user;
-static bool exec_interactive, exec_tty;
+static bool exec_interactive, exec_tty, exec_detach;
 
 static const struct opt exec_rows[] = {
+	{ 'd', "detach", NULL, "in the background, without output", opt_flag, &exec_detach, false },
 	{ 'e', "env", "NAME[=VALUE]", "set a variable (without VALUE: the caller's)", opt_list_add,
 		&exec_env, false },
 	{ 0, "env-file", "FILE", "variables, a line each", opt_list_add, &exec_env_files, false },
@@ -79,7 +81,7 @@ static int open_container(int dir, const struct container *c, struct box_join *j
 	running = !r && again.running;
 	if (!r)
 		container_fini(&again);
-	return running ? 0 : warn_errno(-ESRCH, "container %s is not running", c->name);
+	return running ? 0 : warn_whole(-ESRCH, "container %s is not running", c->name);
 }
 
 static int find(int dir, const char *name, struct container *c)
@@ -90,10 +92,20 @@ static int find(int dir, const char *name, struct container *c)
 		return r;
 	return c->running && c->init && c->payload
 		? 0
-		: warn_errno(-ESRCH, "container %s is not running", c->name);
+		: warn_whole(-ESRCH, "container %s is not running", c->name);
 }
 
-static int exec_in(const struct container *c, const struct box_join *j, char **args)
+// The program runs: whoever waits for that may go.
+static int exec_started(void *arg, pid_t init)
+{
+	struct detach *d = arg;
+
+	(void)init;
+	return d->notify >= 0 ? detach_go(d, "started") : 0;
+}
+
+static int exec_in(
+	const struct container *c, const struct box_join *j, char **args, struct detach *d)
 {
 	struct box b = {
 		.lower_fd = -1,
@@ -109,7 +121,10 @@ static int exec_in(const struct container *c, const struct box_join *j, char **a
 		.caps = { c->caps_add, c->caps_drop },
 		.tty = exec_tty,
 		.interactive = exec_interactive,
+		.detached = exec_detach,
 		.join = j,
+		.started = exec_started,
+		.arg = d,
 	};
 	int r = env_gather(&exec_env_files, &exec_env);
 
@@ -134,11 +149,26 @@ static int be_root(const struct container *c)
 	return r ? warn_errno(r, "enter the user namespace of container %s", c->name) : 0;
 }
 
-static int exec_main(int argc, char **argv)
+static int exec_here(char **argv, struct detach *d)
 {
 	struct box_join j = { .init = -1, .user_ns = -1 };
-	cleanup_fd int dir = -1;
+	cleanup_fd int dir = containers_dir();
 	static struct container c;
+
+	if (dir < 0)
+		return EXEC_FAILED;
+	if (find(dir, argv[0], &c) || be_root(&c) || open_container(dir, &c, &j)) {
+		containers_tidy();
+		return EXEC_FAILED;
+	}
+	return exec_in(&c, &j, argv + 1, d);
+}
+
+static int exec_main(int argc, char **argv)
+{
+	struct detach d = { .notify = -1 };
+	char words[DETACH_WORDS_MAX];
+	int r, code;
 
 	if (argc < 2) {
 		warn("exec takes a CONTAINER and a COMMAND; try 'fcpull exec --help'");
@@ -148,16 +178,14 @@ static int exec_main(int argc, char **argv)
 		warn("--workdir %s is not absolute", log_quote(exec_workdir));
 		return EXEC_FAILED;
 	}
-	if (exec_tty && exec_interactive && !isatty(STDIN_FILENO)) {
+	if (exec_tty && exec_interactive && !exec_detach && !isatty(STDIN_FILENO)) {
 		warn("-t needs a terminal; use -i alone");
 		return EXEC_FAILED;
 	}
-	dir = containers_dir();
-	if (dir < 0 || find(dir, argv[0], &c) || be_root(&c) || open_container(dir, &c, &j)) {
-		containers_tidy();
-		return EXEC_FAILED;
-	}
-	return exec_in(&c, &j, argv + 1);
+	r = exec_detach ? detach_split(&d, exec_interactive && !exec_tty, -1, words, &code) : 0;
+	if (r)
+		return r > 0 ? code : EXEC_FAILED;
+	return exec_here(argv, &d);
 }
 
 const struct applet applet_exec = {
@@ -167,7 +195,8 @@ const struct applet applet_exec = {
 	exec_rows,
 	"It has the container's namespaces, limits and variables, and no more privileges.\n"
 	"Exit codes are those of run.\n\n"
-	"  fcpull exec -it web sh\n",
+	"  fcpull exec -it web sh\n"
+	"  fcpull exec -d web sh -c 'sleep 9; kill 1'\n",
 	exec_main,
 	true,
 	EXEC_FAILED,

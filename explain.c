@@ -451,7 +451,7 @@ static int explain_reference(const char *reference)
 	if (r)
 		return r;
 	r = h->ix ? explain_image(h, -1, stdout, explain_json)
-		  : warn_errno(-ENODATA, "%s is not in the store", h->name);
+		  : warn_whole(-ENODATA, "%s is not in the store", h->name);
 	host_close(h);
 	return r;
 }

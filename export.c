@@ -73,8 +73,10 @@ static int export(int argc, char **argv)
 
 	if (argc != 1)
 		return usage("export takes one IMAGE");
-	if (!flatten && !oci)
-		return usage("--format is tar, erofs or oci");
+	if (!flatten && !oci) {
+		opt_bad_word("--format", "tar, erofs or oci", format);
+		return EXIT_USAGE;
+	}
 	if (oci && (!output || strncmp(output, "oci:", 4)))
 		return usage("--format oci needs -o oci:DIR[:NAME]");
 	if (flatten && !output && isatty(STDOUT_FILENO))

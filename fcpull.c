@@ -93,8 +93,41 @@ static const struct applet *find(const char *name)
 	return NULL;
 }
 
+// What other tools call a verb, and what does it here.
+static const char *verb_of_others(const char *name)
+{
+	static const char *const names[][2] = {
+		{ "copy", "convert SRC DST" },
+		{ "images", "gc -n" },
+		{ "kill", "stop -t 0" },
+		{ "logs", "run -d --output FILE" },
+		{ "prune", "gc" },
+		{ "push", "convert SRC DST" },
+		{ "rmi", "gc" },
+		{ "start", "run -d" },
+		{ "unmount", "umount" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(names[i][0], name))
+			return names[i][1];
+	return NULL;
+}
+
 static int unknown(const char *name)
 {
+	const char *ours = verb_of_others(name);
+
+	if (*name == '-') {
+		warn("option %s: options come after the verb; 'fcpull help' lists the verbs",
+			log_quote(name));
+		return EXIT_USAGE;
+	}
+	if (ours) {
+		warn("there is no verb %s; what does it here is 'fcpull %s'", log_quote(name),
+			ours);
+		return EXIT_USAGE;
+	}
 	warn("there is no verb %s; 'fcpull help' lists them", log_quote(name));
 	for (size_t i = 0; i < ARRAY_LEN(applets); i++)
 		if (opt_nearly(name, applets[i]->name))

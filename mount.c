@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "driver.h"
 #include "fcpull.h"
 #include "fusermount.h"
 #include "gc.h"
@@ -29,8 +30,7 @@ static int parse_fill(const char *text, enum lazy_fill *ret)
 			*ret = (enum lazy_fill)i;
 			return 0;
 		}
-	warn("--fill is auto, now or off, not %s", log_quote(text));
-	return -EINVAL;
+	return opt_bad_word("--fill", "auto, now or off", text);
 }
 
 // A trace in the making has its name from the beginning: each line is whole.
@@ -140,6 +140,8 @@ static int take_mount_option(const char *s, void *arg)
 	if (!strcmp(s, "rw") && mount_is_helper)
 		return 0;
 	if (!strncmp(s, "driver=", 7)) {
+		if (!driver_find(s + 7))
+			return opt_bad_word("mount option driver=NAME", "erofs or fuse", s + 7);
 		ret->driver = xstrdup(s + 7);
 		return 0;
 	}
@@ -153,7 +155,11 @@ static int take_mount_option(const char *s, void *arg)
 		if (!strcmp(s, o->name))
 			return 0;
 	warn("mount option %s is not supported%s", log_quote(s),
-		strcmp(s, "rw") ? "" : ": images are read-only");
+		strcmp(s, "rw") ? "; 'fcpull man mount.fcpull' lists them"
+				: ": images are read-only");
+	for (const struct optdoc_row *o = mount_options_doc; o->name; o++)
+		if (opt_nearly(s, o->name))
+			warn("did you mean '%s'?", o->name);
 	return -EINVAL;
 }
 
@@ -181,7 +187,7 @@ static int check_file(const char *path, bool *ret_made)
 	} else if (r == -EEXIST) {
 		r = stat(path, &st) ? -errno : 0;
 		if (!r && (!S_ISREG(st.st_mode) || st.st_size))
-			return warn_errno(-EEXIST,
+			return warn_whole(-EEXIST,
 				"%s must be an empty file, or not be there: the image's file is laid over it",
 				log_quote(path));
 	}

@@ -163,20 +163,34 @@ const struct applet applet_ps = {
 
 // ---- what the others share ----
 
-// Each of the names in turn; what goes wrong with one does not keep the others.
-static int for_each(
-	int argc, char **argv, const char *verb, int (*fn)(int dir, struct container *c))
+static bool every; // -a of stop and rm
+
+#define EVERY_ROW                                                                       \
+	{                                                                               \
+		'a', "all", NULL, "all of them, without names", opt_flag, &every, false \
+	}
+
+typedef int container_fn(int dir, struct container *c);
+
+static int for_every(int dir, container_fn *fn)
 {
-	cleanup_fd int dir = -1;
+	struct container *v;
+	size_t n;
 	int code = 0;
 
-	if (argc < 1) {
-		warn("%s takes a CONTAINER or more; try 'fcpull %s --help'", verb, verb);
-		return EXIT_USAGE;
-	}
-	dir = containers_dir();
-	if (dir < 0)
+	if (containers_list(dir, &v, &n))
 		return EXIT_FAILURE;
+	for (size_t i = 0; i < n; i++)
+		if (fn(dir, &v[i]))
+			code = EXIT_FAILURE;
+	containers_free(v, n);
+	return code;
+}
+
+static int for_named(int dir, int argc, char **argv, container_fn *fn)
+{
+	int code = 0;
+
 	for (int i = 0; i < argc; i++) {
 		struct container c;
 
@@ -188,6 +202,24 @@ static int for_each(
 			code = EXIT_FAILURE;
 		container_fini(&c);
 	}
+	return code;
+}
+
+// Each of the names in turn; what goes wrong with one does not keep the others.
+static int for_each(int argc, char **argv, const char *verb, container_fn *fn)
+{
+	cleanup_fd int dir = -1;
+	int code;
+
+	if (every ? argc > 0 : argc < 1) {
+		warn("%s takes %s; try 'fcpull %s --help'", verb,
+			every ? "names or --all, not both" : "a CONTAINER or more", verb);
+		return EXIT_USAGE;
+	}
+	dir = containers_dir();
+	if (dir < 0)
+		return EXIT_FAILURE;
+	code = every ? for_every(dir, fn) : for_named(dir, argc, argv, fn);
 	containers_tidy();
 	return code;
 }
@@ -226,6 +258,7 @@ static int kill_it(int dir, struct container *c)
 static const char *stop_time;
 
 static const struct opt stop_rows[] = {
+	EVERY_ROW,
 	{ 't', "time", "SECONDS", "before it is killed (else --stop-timeout's)", opt_str,
 		&stop_time, false },
 	{ 0 },
@@ -240,7 +273,8 @@ static int stop_one(int dir, struct container *c)
 	if (stop_time)
 		seconds = strtoull(stop_time, &end, 10);
 	if (!c->running) {
-		puts(c->name);
+		if (!every)
+			puts(c->name);
 		return 0;
 	}
 	r = send_signal(dir, c, c->stop_signal);
@@ -267,7 +301,7 @@ static int stop(int argc, char **argv)
 
 const struct applet applet_stop = {
 	"stop",
-	"CONTAINER...",
+	"CONTAINER...|-a",
 	"end containers: the stop signal, after a while KILL",
 	stop_rows,
 	NULL,
@@ -312,6 +346,7 @@ const struct applet applet_wait = {
 static bool rm_force;
 
 static const struct opt rm_rows[] = {
+	EVERY_ROW,
 	{ 'f', "force", NULL, "kill those that run", opt_flag, &rm_force, false },
 	{ 0 },
 };
@@ -340,7 +375,7 @@ static int rm(int argc, char **argv)
 
 const struct applet applet_rm = {
 	"rm",
-	"CONTAINER...",
+	"CONTAINER...|-a",
 	"remove containers that have ended",
 	rm_rows,
 	NULL,

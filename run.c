@@ -139,10 +139,8 @@ static int parse_limits(struct cgroup_limits *l)
 
 static int check_options(void)
 {
-	if (strcmp(opts.net, "host") && strcmp(opts.net, "none")) {
-		warn("--net is host or none, not %s", log_quote(opts.net));
-		return -EINVAL;
-	}
+	if (strcmp(opts.net, "host") && strcmp(opts.net, "none"))
+		return opt_bad_word("--net", "host or none", opts.net);
 	if ((opts.name && boxopt_name("--name", opts.name)) ||
 		(opts.hostname && boxopt_name("--hostname", opts.hostname)))
 		return -EINVAL;
@@ -420,9 +418,9 @@ static int be_root(struct box *b, const struct cgroup_limits *l)
 	if (!geteuid())
 		return 0;
 	if (l->memory || l->cpu_quota || l->pids)
-		return warn_errno(-EPERM,
-			"--memory, --cpus and --pids-limit need root; as a user: "
-			"systemd-run --user --scope -p MemoryMax=... fcpull run ...");
+		return warn_whole(-EPERM,
+			"--memory, --cpus and --pids-limit make a control group, which needs root; a user gets one of systemd: "
+			"systemd-run --user --scope -p MemoryMax=... -p CPUQuota=... -p TasksMax=... fcpull run ...");
 	r = userns_keep_places();
 	if (!r)
 		r = userns_enter(&ids);

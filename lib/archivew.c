@@ -280,7 +280,7 @@ int archivew_open(const struct ref *ref, struct repo **ret)
 	a->fd = -1;
 	pthread_mutex_init(&a->lock, NULL);
 	if (stat(ref->dir, &st) == 0 && !S_ISREG(st.st_mode))
-		r = warn_errno(-EINVAL, "%s is there and is no file", a->repo.name);
+		r = warn_whole(-EINVAL, "%s is there and is no file", a->repo.name);
 	if (r == 0)
 		a->fd = open(a->tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (r == 0 && a->fd < 0)

@@ -450,7 +450,11 @@ int auth_get(struct auth *a, const char *scope, char **ret)
 
 static int denied(struct auth *a, const char *why)
 {
-	warn("registry %s refuses access to %s: %s", log_quote(a->host), log_quote(a->repo), why);
+	if (*a->repo)
+		warn("registry %s refuses access to %s: %s", log_quote(a->host), log_quote(a->repo),
+			why);
+	else
+		warn("registry %s: %s", log_quote(a->host), why);
 	return -EACCES;
 }
 

@@ -247,9 +247,9 @@ static int open_seekable(const char *path, const char *name, bool decode)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return warn_errno(-errno, "open %s", name);
 	if (S_ISDIR(st.st_mode))
-		return warn_errno(-EISDIR, "%s: an archive is a file", name);
+		return warn_whole(-EISDIR, "%s: an archive is a file", name);
 	if (standard && isatty(fd))
-		return warn_errno(-EINVAL, "%s: standard input is a terminal", name);
+		return warn_whole(-EINVAL, "%s: standard input is a terminal", name);
 	if (S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0 && !(decode && is_compressed(fd)))
 		return steal_fd(&fd);
 	return spool(fd, name, decode);

@@ -122,7 +122,7 @@ static int make_exe(struct run *r)
 	if (r->exe < 0 && errno == EINVAL)
 		r->exe = memfd_create("fcpull", flags);
 	if (r->exe < 0 && errno == EACCES)
-		return warn_errno(-EACCES,
+		return warn_whole(-EACCES,
 			"cannot make a program in memory: set the sysctl vm.memfd_noexec to 0 or 1");
 	int e = r->exe < 0 ? -errno : copy_program(self, r->exe);
 	return e < 0 ? warn_errno(e, "cannot copy this program to memory") : 0;

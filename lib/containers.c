@@ -352,9 +352,9 @@ int container_find(int dir, const char *name, struct container *ret)
 	containers_free(v, n);
 	if (found == 1)
 		return 0;
-	return found ? warn_errno(-ENOTUNIQ, "several containers have an id that begins with %s",
+	return found ? warn_whole(-ENOTUNIQ, "several containers have an id that begins with %s",
 			       log_quote(name))
-		     : warn_errno(-ENOENT, "there is no container %s ('fcpull ps -a' lists them)",
+		     : warn_whole(-ENOENT, "there is no container %s ('fcpull ps -a' lists them)",
 			       log_quote(name));
 }
 
@@ -411,8 +411,8 @@ static int check_name(int dir, const char *name)
 	for (at = 0; at < n && strcmp(v[at].name, name) && strcmp(v[at].id, name); at++)
 		;
 	if (at < n)
-		r = warn_errno(-EEXIST, "container %s%s", log_quote(name),
-			v[at].running ? "" : " has ended ('fcpull rm' removes it)");
+		r = warn_whole(-EEXIST, "there is a container %s already%s", log_quote(name),
+			v[at].running ? "" : "; it has ended ('fcpull rm' removes it)");
 	containers_free(v, n);
 	return r;
 }

@@ -69,8 +69,10 @@ static int look_in(
 
 	if ((r == -ENOENT || r == -ENOTDIR || r == -EACCES) && !named)
 		return 0;
-	if (r < 0)
-		return warn_errno(r, "credentials file %s", log_quote(path));
+	if (r < 0) {
+		warn_errno(r, "credentials file %s", log_quote(path));
+		return -EACCES; // not -ENOENT: that would be the image's
+	}
 	r = look_in_text(text, n, base && !strcmp(base, "/.dockercfg"), path, host, repo, ret);
 	secret_text_free(text, n);
 	return r;
@@ -293,7 +295,7 @@ static int save_in_helper(struct open_file *f, const char *helper, const char *h
 	const struct creds *c)
 {
 	if (*ns)
-		return warn_errno(-EINVAL,
+		return warn_whole(-EINVAL,
 			"the credential helper %s of %s keeps one login per registry, not for %s/%s",
 			log_quote(helper), log_quote(f->path), host, log_quote(ns));
 	int r = credhelper_store(helper, server_name(host), c);

@@ -39,7 +39,8 @@ int ctl_recv(int sock, int wait_ms, struct ctl *ret, int *ret_fd)
 	if (wait_ms && poll(&p, 1, wait_ms) == 0)
 		return -ETIMEDOUT;
 	*ret = (struct ctl){ 0 };
-	n = recv_fd(sock, ret, sizeof *ret, MSG_DONTWAIT, &fd);
+	// MSG_TRUNC: the length as it was sent, so that one that is too long is seen
+	n = recv_fd(sock, ret, sizeof *ret, MSG_DONTWAIT | MSG_TRUNC, &fd);
 	if (n <= 0)
 		return n < 0 ? (int)n : -ENODATA;
 	if (n != (ssize_t)sizeof *ret || ret->version != CTL_VERSION) {

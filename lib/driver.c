@@ -11,6 +11,7 @@
 #include "erofsmnt.h"
 #include "imagefile.h"
 #include "log.h"
+#include "opt.h"
 #include "treefs.h"
 
 #define WHOLE_READAHEAD_KB 1024
@@ -99,8 +100,7 @@ int driver_choose(const char *name, const char **ret_name, char why[static 160])
 	int r;
 
 	if (name && !driver_find(name))
-		return warn_errno(-EINVAL, "there is no driver %s; there are erofs and fuse",
-			log_quote(name));
+		return opt_bad_word("the driver", "erofs or fuse", name);
 	if (name && strcmp(name, "erofs")) {
 		snprintf(why, 160, "asked for");
 		*ret_name = driver_find(name)->name;

@@ -195,7 +195,7 @@ static int place_node(struct build *b, uint32_t node)
 	uint64_t at = alloc_record(b, s.record);
 	b->place[node].block = alloc_blocks(b, s.blocks);
 	if (b->end > EROFS_META_MAX)
-		return warn_errno(-EFBIG,
+		return warn_whole(-EFBIG,
 			"the image's metadata is too large for EROFS: more than %llu bytes",
 			EROFS_META_MAX);
 	b->place[node].nid = (uint32_t)(at / EROFS_NID_BYTES);

@@ -33,7 +33,7 @@ static int wait_for(pid_t pid)
 		if (errno != EINTR)
 			return last_errno();
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return warn_errno(-ENOENT,
+		return warn_whole(-ENOENT,
 			"only root can mount without " PROGRAM
 			", which cannot be run: install the package fuse3");
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EPERM; // it has said why

@@ -169,7 +169,7 @@ static int check_room(const struct job *j)
 	has = (uint64_t)fs.f_bavail * fs.f_frsize;
 	if (has >= want + (uint64_t)fs.f_blocks * fs.f_frsize / 50)
 		return 0;
-	return warn_errno(-ENOSPC, "%s: the store's disk has %llu MB left, a conversion needs %llu",
+	return warn_whole(-ENOSPC, "%s: the store's disk has %llu MB left, a conversion needs %llu",
 		j->name, (unsigned long long)has >> 20, (unsigned long long)want >> 20);
 }
 
@@ -382,7 +382,7 @@ static int work(struct job *j)
 		r = read_trace(j);
 	// a run or a mount that has read nothing has shown nothing
 	if (!r && j->about->recording && !j->trace.n)
-		r = warn_errno(-ENODATA, "%s: its first start has read nothing", j->name);
+		r = warn_whole(-ENODATA, "%s: its first start has read nothing", j->name);
 	if (!r)
 		r = convert_stored(j);
 	if (r && note(j, NULL, false, false, log_last()))

@@ -501,7 +501,7 @@ static int open_index(struct host_image *h, const struct ref *ref, const struct 
 	if (!open_pulled(h) || o->metadata_only)
 		return 0;
 	if (h->offline)
-		return warn_errno(-ENODATA,
+		return warn_whole(-ENODATA,
 			"%s has not been pulled and the registry cannot be asked", h->name);
 	h->img->repo = h->repo;
 	store_release(h->store);
@@ -586,7 +586,7 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 	if (!r)
 		r = find_image(h, &ref, o);
 	if (!r && o->must_be_accelerated && !h->img->accel)
-		r = warn_errno(-ENOENT,
+		r = warn_whole(-ENOENT,
 			"%s has no accelerated form; make one with 'fcpull convert'", h->name);
 	if (!r)
 		r = open_index(h, &ref, o);

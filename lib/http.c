@@ -311,27 +311,36 @@ int http_retry_after(const struct http_xfer *x)
 	return v ? url_retry_after(v, time(NULL)) : -1;
 }
 
-// What a user can do about it.
-static const char *hint_for(int r, const struct http_xfer *x)
+// What a user can do about it. Caller frees.
+static char *hint_for(int r, const struct http_xfer *x)
 {
+	cleanup_free char *host = NULL;
+
 	if (r != -EKEYREJECTED)
-		return "";
+		return xstrdup("");
 	// Certificates live by the calendar; a board without a clock starts in 1970.
 	if (time(NULL) < 1700000000)
-		return " (this machine's clock is before 2023: set it)";
+		return xstrdup(" (this machine's clock is before 2023: set it)");
 	if (!xfer_is_certificate(x))
-		return " (if it speaks plain http, use --plain-http)";
-	return " (an authority of your own is named with --cacert)";
+		return xstrdup(" (if it speaks plain http, use --plain-http)");
+	// a name or a date that is wrong is the server's matter
+	if (!strstr(http_why(x), "trusted CA"))
+		return xstrdup("");
+	host = url_host_port(http_url(x));
+	return xasprintf(
+		" (an authority of your own: --cacert FILE, or as /etc/containers/certs.d/%s/ca.crt)",
+		host ? host : "HOST:PORT");
 }
 
 static int give_up(const struct http_req *q, const struct http_xfer *x, int r, unsigned tries)
 {
+	cleanup_free char *hint = hint_for(r, x);
 	char after[32] = "";
 
 	if (tries > 1)
 		snprintf(after, sizeof after, " after %u attempts", tries);
 	warn("%s %s: %s%s%s", q->method, url_show(http_url(x)), log_quote(http_why(x)), after,
-		hint_for(r, x));
+		hint);
 	return r;
 }
 

@@ -107,7 +107,7 @@ static int read_token(struct httpd *h, const char *file)
 		return warn_errno(r, "read the token in %s", log_quote(file));
 	n = strcspn(text, "\r\n");
 	if (n < HTTPD_TOKEN_MIN)
-		return warn_errno(-EINVAL, "the token in %s is shorter than %d bytes",
+		return warn_whole(-EINVAL, "the token in %s is shorter than %d bytes",
 			log_quote(file), HTTPD_TOKEN_MIN);
 	d = sha256_of(text, n);
 	memset(text, 0, n);

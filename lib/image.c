@@ -250,7 +250,7 @@ static int get_manifest(struct repo *repo, const char *ref, struct manifest *ret
 	int r = repo_get_manifest(repo, ref, ret);
 
 	if (r == -ENOENT)
-		return warn_errno(r, "%s has no image %s", repo->name, ref ? ref : "");
+		return warn_whole(r, "%s has no image %s", repo->name, ref ? ref : "");
 	return r;
 }
 
@@ -534,7 +534,7 @@ int image_open_but(struct repo *repo, const struct ref *ref, const struct platfo
 	if (!r && !*img->platform.os)
 		img->platform = img->config.platform;
 	if (!r && want == IMAGE_ACCELERATED && !img->accel)
-		r = warn_errno(-ENOENT,
+		r = warn_whole(-ENOENT,
 			"%s has no accelerated form; make one with 'fcpull convert'", repo->name);
 	if (r) {
 		image_free(img);

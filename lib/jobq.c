@@ -206,7 +206,7 @@ static int take_lock(struct jobq *q, unsigned wait_s)
 		if (errno != EWOULDBLOCK)
 			return warn_errno(-errno, "lock %s", path);
 		if (i >= wait_s * 10)
-			return warn_errno(-EBUSY,
+			return warn_whole(-EBUSY,
 				"another service, or a conversion of it, uses %s; give each its own --state",
 				q->dir);
 		if (!said && i >= 10)

@@ -47,6 +47,17 @@ int warn_errno(int r, const char *fmt, ...)
 	return r < 0 ? r : -r;
 }
 
+#undef warn_whole
+int warn_whole(int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit(LOG_WARN, "", 0, fmt, ap);
+	va_end(ap);
+	return r < 0 ? r : -r;
+}
+
 void warn(const char *fmt, ...)
 {
 	va_list ap;

@@ -17,6 +17,8 @@ extern enum log_level log_level;
 // the name reports and returns in one expression. For -EBADMSG (corrupt or hostile data), -EPROTO
 // (registry nonsense) and -ECANCELED the message is complete by itself and no strerror follows.
 int warn_errno(int r, const char *fmt, ...) printf_like(2, 3);
+// The same where the message says all: no strerror follows.
+int warn_whole(int r, const char *fmt, ...) printf_like(2, 3);
 #ifdef __clang_analyzer__
 // What an analyzer that looks at one file at a time cannot see: the result is an error.
 static inline int log_failed(int r)
@@ -31,6 +33,12 @@ static inline int log_failed(int r)
 	({                                                \
 		int failed_ = (r);                        \
 		(void)(warn_errno)(failed_, __VA_ARGS__); \
+		log_failed(failed_);                      \
+	})
+#define warn_whole(r, ...)                                \
+	({                                                \
+		int failed_ = (r);                        \
+		(void)(warn_whole)(failed_, __VA_ARGS__); \
 		log_failed(failed_);                      \
 	})
 #endif

@@ -3,6 +3,7 @@
 #include "lookup.h"
 
 #include "log.h"
+#include "opt.h"
 #include "referrers.h"
 
 static struct {
@@ -16,9 +17,8 @@ static char found_at[300];
 
 static int bad_word(const char *word)
 {
-	return warn_errno(-EINVAL,
-		"--find and $FCPULL_FIND take none, or suffix, suffix=TEXT, referrers with commas between, not %s",
-		log_quote(word));
+	return opt_bad_word("--find (or $FCPULL_FIND)",
+		"none, suffix, suffix=TEXT or referrers, with commas between", word);
 }
 
 static int set_word(const char *word)

@@ -138,7 +138,7 @@ static int take_registry(
 	int r = 0;
 
 	if (toml_bool(t, "blocked", false))
-		return warn_errno(-EACCES, "%s blocks the registry of %s", what, log_quote(name));
+		return warn_whole(-EACCES, "%s blocks the registry of %s", what, log_quote(name));
 	for (const struct toml *v = toml_array(t, "mirror"); v && r == 0; v = v->next)
 		r = add_mirror(m, v, name, prefix, digest_only, what);
 	return r < 0 ? r : add_location(m, t, name, prefix, &own, what);

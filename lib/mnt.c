@@ -40,7 +40,7 @@ int mnt_supported(void)
 	// EINVAL or EBADF from a kernel that has the call
 	if (syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) == 0 || errno != ENOSYS)
 		return 0;
-	return warn_errno(-ENOSYS,
+	return warn_whole(-ENOSYS,
 		"this kernel cannot run containers: mount_setattr is missing, Linux 5.12 or later is needed");
 }
 

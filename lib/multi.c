@@ -196,7 +196,7 @@ static int convert_all(struct work *w, struct digest *ret)
 	int r = list_images(w, &w->top, false);
 
 	if (!r && !w->n)
-		r = warn_errno(-ENOENT, "%s: the index lists no image for Linux", w->m->from->name);
+		r = warn_whole(-ENOENT, "%s: the index lists no image for Linux", w->m->from->name);
 	if (!r && !w->m->conf->same_place)
 		r = copy_entries(w);
 	for (size_t i = 0; i < w->n && !r; i++)
@@ -215,7 +215,7 @@ int multi_convert(const struct multi *m, struct digest *ret)
 
 	if (r)
 		return r == -ENOENT
-			? warn_errno(r, "%s has no image %s", m->from->name, name ? name : "")
+			? warn_whole(r, "%s has no image %s", m->from->name, name ? name : "")
 			: r;
 	r = media_type_is_index(w.top.media_type) ? convert_all(&w, ret) : 1;
 	for (size_t i = 0; i < w.n; i++)

@@ -98,6 +98,29 @@ int opt_words(char *list, int take(const char *word, void *arg), void *arg)
 	return r;
 }
 
+bool opt_nearly(const char *a, const char *b)
+{
+	while (*a && *a == *b)
+		a++, b++;
+	if (*a && *b &&
+		(!strcmp(a + 1, b + 1) ||
+			(a[1] && a[0] == b[1] && a[1] == b[0] && !strcmp(a + 2, b + 2))))
+		return true;
+	return (*a && !strcmp(a + 1, b)) || (*b && !strcmp(a, b + 1));
+}
+
+int opt_bad_word(const char *what, const char *words, const char *value)
+{
+	cleanup_free char *copy = xstrdup(words);
+	char *at = copy, *word;
+
+	warn("%s is %s, not %s", what, words, log_quote(value));
+	while ((word = strsep(&at, ", ")))
+		if (*word && strcmp(word, "or") != 0 && opt_nearly(value, word))
+			warn("did you mean '%s'?", word);
+	return -EINVAL;
+}
+
 static const struct opt *find_long(const struct opt *table, const char *name, size_t len)
 {
 	for (const struct opt *o = table; o->set; o++)
@@ -112,17 +135,6 @@ static const struct opt *find_brief(const struct opt *table, char c)
 		if (o->brief == c)
 			return o;
 	return NULL;
-}
-
-bool opt_nearly(const char *a, const char *b)
-{
-	while (*a && *a == *b)
-		a++, b++;
-	if (*a && *b &&
-		(!strcmp(a + 1, b + 1) ||
-			(a[1] && a[0] == b[1] && a[1] == b[0] && !strcmp(a + 2, b + 2))))
-		return true;
-	return (*a && !strcmp(a + 1, b)) || (*b && !strcmp(a, b + 1));
 }
 
 // An option of either table that may have been meant.
@@ -215,7 +227,7 @@ static int opt_set_progress(const struct opt *o, const char *value)
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (!strcmp(value, names[i]))
 			return opt_str(o, value);
-	return bad_value(o, value, "auto, tty, plain, json or none");
+	return opt_bad_word("--progress", "auto, tty, plain, json or none", value);
 }
 
 const char *opt_progress = "auto";

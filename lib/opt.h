@@ -53,6 +53,9 @@ int opt_parse(const struct applet *a, int argc, char **argv, int *ret_argc) must
 // Is b what was meant by a? The usual slips of a finger: one letter too many, missing, wrong, or two
 // swapped.
 bool opt_nearly(const char *a, const char *b) must_check;
+// Complains of a value that is none of the words, "a, b or c", and names the one that may have been
+// meant. what: the option or the place. Returns -EINVAL.
+int opt_bad_word(const char *what, const char *words, const char *value);
 void opt_help(const struct applet *a, FILE *to);
 
 #endif

@@ -6,6 +6,7 @@
 #include <fnmatch.h>
 
 #include "log.h"
+#include "opt.h"
 #include "toml.h"
 
 #define VARIABLE "FCPULL_ACCELERATE"
@@ -134,8 +135,7 @@ static int ask_text(const char *text, const char *from, struct policy *ret)
 	snprintf(ret->from, sizeof ret->from, "%s", from);
 	if (parse(text, &ret->how))
 		return 0;
-	warn("%s is auto, local, push or off, not %s", from, log_quote(text));
-	return -EINVAL;
+	return opt_bad_word(from, "auto, local, push or off", text);
 }
 
 int policy_check(const char *option)

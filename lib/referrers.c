@@ -219,7 +219,7 @@ static int enter_in_tag(
 			r = write_tag(repo, tag, doc, ours, serial);
 	}
 	return r ? r
-		 : warn_errno(-EAGAIN,
+		 : warn_whole(-EAGAIN,
 			   "%s: somebody else writes the tag %s all the time; run it again",
 			   repo->name, tag);
 }

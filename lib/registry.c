@@ -209,27 +209,16 @@ static int registry_get_manifest(struct repo *repo, const char *ref, struct mani
 
 #define REFERRER_PAGES_MAX 64
 
-// The target of a Link header with rel=next (RFC 8288), absolute and of the same origin, or NULL.
-// Caller frees.
+// The next page of a list, or NULL. Caller frees.
 static char *next_page(const struct http_xfer *x)
 {
 	const char *h;
+	bool found = false;
+	char *to = NULL;
 
-	for (unsigned i = 0; (h = http_header(x, "link", i)); i++) {
-		for (const char *lt = strchr(h, '<'), *gt; lt && (gt = strchr(lt, '>'));
-			lt = strchr(gt, '<')) {
-			const char *end = strchr(gt, '<'), *rel = strstr(gt, "rel=");
-			cleanup_free char *to = xstrndup(lt + 1, (size_t)(gt - lt - 1));
-			cleanup_free char *url = NULL;
-
-			if (!rel || (end && rel > end) ||
-				strncmp(rel + 4 + (rel[4] == '"'), "next", 4) != 0)
-				continue;
-			url = url_resolve(http_url(x), to);
-			return url && url_same_origin(url, http_url(x)) ? steal(&url) : NULL;
-		}
-	}
-	return NULL;
+	for (unsigned i = 0; !found && (h = http_header(x, "link", i)); i++)
+		found = url_link_next(http_url(x), h, &to);
+	return to;
 }
 
 // No list, whatever the registry says instead: that it does not know the page, may not show it, or

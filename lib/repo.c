@@ -152,7 +152,7 @@ int repo_open(const struct ref *ref, const struct net_opts *net, bool write, str
 	}
 	name = ref_name(ref);
 	if (write)
-		return warn_errno(-EINVAL,
+		return warn_whole(-EINVAL,
 			"%s: it can only be read; write to a registry, oci:, oci-archive: or dir:",
 			name);
 	return ref->transport == REF_DOCKER_ARCHIVE ? dockerar_open(ref, ret)

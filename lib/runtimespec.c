@@ -3,6 +3,7 @@
 #include "runtimespec.h"
 
 #include "json.h"
+#include "seccomp.h"
 
 struct spec_mount {
 	const char *dst, *type, *src;
@@ -113,6 +114,48 @@ static void put_process(struct buf *b, const struct runtimespec *s)
 	json_close(b, '}');
 }
 
+#ifdef __aarch64__
+#define ARCH "SCMP_ARCH_AARCH64"
+#else
+#define ARCH "SCMP_ARCH_X86_64"
+#endif
+
+// Masked, as the kernel drops the upper half of an argument that a comparison of all of it would look
+// at (CVE-2019-10063).
+static void put_rule(void *arg, const struct seccomp_rule *r)
+{
+	struct buf *b = arg;
+
+	json_open(b, NULL, '{');
+	put_list(b, "names", &r->name, 1);
+	json_put_str(b, "action", "SCMP_ACT_ERRNO");
+	json_put_u64(b, "errnoRet", r->err);
+	json_open(b, "args", '[');
+	for (const struct seccomp_when *w = r->when; w < r->when + r->n_when; w++) {
+		json_open(b, NULL, '{');
+		json_put_u64(b, "index", w->arg);
+		json_put_u64(b, "value", w->mask);
+		json_put_u64(b, "valueTwo", w->value);
+		json_put_str(b, "op", "SCMP_CMP_MASKED_EQ");
+		json_close(b, '}');
+	}
+	json_close(b, ']');
+	json_close(b, '}');
+}
+
+static void put_seccomp(struct buf *b, uint64_t caps)
+{
+	static const char *const archs[] = { ARCH };
+
+	json_open(b, "seccomp", '{');
+	json_put_str(b, "defaultAction", "SCMP_ACT_ALLOW");
+	put_list(b, "architectures", archs, 1);
+	json_open(b, "syscalls", '[');
+	seccomp_rules(caps, put_rule, b);
+	json_close(b, ']');
+	json_close(b, '}');
+}
+
 static void put_linux(struct buf *b, const struct runtimespec *s)
 {
 	static const char *const namespaces[] = { "pid", "ipc", "uts", "mount", "cgroup",
@@ -128,6 +171,7 @@ static void put_linux(struct buf *b, const struct runtimespec *s)
 	json_close(b, ']');
 	put_list(b, "maskedPaths", masked, ARRAY_LEN(masked));
 	put_list(b, "readonlyPaths", read_only, ARRAY_LEN(read_only));
+	put_seccomp(b, caps_of(&s->caps, s->user->uid == 0));
 	json_close(b, '}');
 }
 

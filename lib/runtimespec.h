@@ -18,7 +18,7 @@ struct runtimespec {
 };
 
 // Appends the document. Its root is "rootfs". What it grants is what box.h grants, but for the user
-// namespace and the system call filter, which are the runtime's own to add.
+// namespace, which is the runtime's own to add; the system call filter is as seccomp_rules says.
 void runtimespec_write(const struct runtimespec *s, struct buf *out);
 
 #endif

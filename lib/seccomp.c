@@ -66,84 +66,87 @@ enum {
 // NEVER is CAP_CHOWN, which no call here is for.
 enum { NEVER = 0 };
 
+#define CALL(name) SYS_##name, #name
+
 struct refusal {
 	uint32_t nr;
+	const char *name;
 	uint16_t err;
 	uint8_t unless;
 };
 
 static const struct refusal refusals[] = {
 	// mounts and roots
-	{ SYS_mount, EPERM, CAP_SYS_ADMIN },
-	{ SYS_umount2, EPERM, CAP_SYS_ADMIN },
-	{ SYS_pivot_root, EPERM, CAP_SYS_ADMIN },
-	{ NR_OPEN_TREE, EPERM, CAP_SYS_ADMIN },
-	{ NR_MOVE_MOUNT, EPERM, CAP_SYS_ADMIN },
-	{ NR_FSOPEN, EPERM, CAP_SYS_ADMIN },
-	{ NR_FSCONFIG, EPERM, CAP_SYS_ADMIN },
-	{ NR_FSMOUNT, EPERM, CAP_SYS_ADMIN },
-	{ NR_FSPICK, EPERM, CAP_SYS_ADMIN },
-	{ NR_MOUNT_SETATTR, EPERM, CAP_SYS_ADMIN },
-	{ NR_OPEN_TREE_ATTR, EPERM, CAP_SYS_ADMIN },
-	{ SYS_open_by_handle_at, EPERM,
+	{ CALL(mount), EPERM, CAP_SYS_ADMIN },
+	{ CALL(umount2), EPERM, CAP_SYS_ADMIN },
+	{ CALL(pivot_root), EPERM, CAP_SYS_ADMIN },
+	{ NR_OPEN_TREE, "open_tree", EPERM, CAP_SYS_ADMIN },
+	{ NR_MOVE_MOUNT, "move_mount", EPERM, CAP_SYS_ADMIN },
+	{ NR_FSOPEN, "fsopen", EPERM, CAP_SYS_ADMIN },
+	{ NR_FSCONFIG, "fsconfig", EPERM, CAP_SYS_ADMIN },
+	{ NR_FSMOUNT, "fsmount", EPERM, CAP_SYS_ADMIN },
+	{ NR_FSPICK, "fspick", EPERM, CAP_SYS_ADMIN },
+	{ NR_MOUNT_SETATTR, "mount_setattr", EPERM, CAP_SYS_ADMIN },
+	{ NR_OPEN_TREE_ATTR, "open_tree_attr", EPERM, CAP_SYS_ADMIN },
+	{ CALL(open_by_handle_at), EPERM,
 		CAP_DAC_READ_SEARCH }, // "shocker": any file of the file system by its handle
-	{ SYS_fanotify_init, EPERM, CAP_SYS_ADMIN },
+	{ CALL(fanotify_init), EPERM, CAP_SYS_ADMIN },
 	// namespaces; clone itself is looked at below. A filter cannot look into clone3's struct: C
 	// libraries then use clone.
-	{ SYS_setns, EPERM, CAP_SYS_ADMIN },
-	{ SYS_unshare, EPERM, CAP_SYS_ADMIN },
-	{ NR_CLONE3, ENOSYS, CAP_SYS_ADMIN },
+	{ CALL(setns), EPERM, CAP_SYS_ADMIN },
+	{ CALL(unshare), EPERM, CAP_SYS_ADMIN },
+	{ NR_CLONE3, "clone3", ENOSYS, CAP_SYS_ADMIN },
 	// other processes' memory and files beyond what ptrace (allowed, as in docker) shows
-	{ SYS_kcmp, EPERM, CAP_SYS_PTRACE },
-	{ NR_PIDFD_GETFD, EPERM, CAP_SYS_PTRACE },
+	{ CALL(kcmp), EPERM, CAP_SYS_PTRACE },
+	{ NR_PIDFD_GETFD, "pidfd_getfd", EPERM, CAP_SYS_PTRACE },
 	// keyrings have no namespaces worth the name
-	{ SYS_add_key, EPERM, NEVER },
-	{ SYS_keyctl, EPERM, NEVER },
-	{ SYS_request_key, EPERM, NEVER },
+	{ CALL(add_key), EPERM, NEVER },
+	{ CALL(keyctl), EPERM, NEVER },
+	{ CALL(request_key), EPERM, NEVER },
 	// large attack surface for little use: io_uring, BPF, perf, userfaultfd
-	{ NR_IO_URING_SETUP, ENOSYS, NEVER },
-	{ NR_IO_URING_ENTER, ENOSYS, NEVER },
-	{ NR_IO_URING_REGISTER, ENOSYS, NEVER },
-	{ SYS_bpf, EPERM, CAP_SYS_ADMIN },
-	{ SYS_perf_event_open, EPERM, CAP_SYS_ADMIN },
-	{ SYS_userfaultfd, EPERM, NEVER },
+	{ NR_IO_URING_SETUP, "io_uring_setup", ENOSYS, NEVER },
+	{ NR_IO_URING_ENTER, "io_uring_enter", ENOSYS, NEVER },
+	{ NR_IO_URING_REGISTER, "io_uring_register", ENOSYS, NEVER },
+	{ CALL(bpf), EPERM, CAP_SYS_ADMIN },
+	{ CALL(perf_event_open), EPERM, CAP_SYS_ADMIN },
+	{ CALL(userfaultfd), EPERM, NEVER },
 	// the machine
-	{ SYS_acct, EPERM, CAP_SYS_PACCT },
-	{ SYS_clock_settime, EPERM, CAP_SYS_TIME },
-	{ SYS_settimeofday, EPERM, CAP_SYS_TIME },
-	{ SYS_syslog, EPERM, CAP_SYSLOG },
-	{ SYS_delete_module, EPERM, CAP_SYS_MODULE },
-	{ SYS_finit_module, EPERM, CAP_SYS_MODULE },
-	{ SYS_init_module, EPERM, CAP_SYS_MODULE },
-	{ SYS_kexec_load, EPERM, CAP_SYS_BOOT },
-	{ SYS_reboot, EPERM, CAP_SYS_BOOT },
-	{ SYS_swapon, EPERM, NEVER },
-	{ SYS_swapoff, EPERM, NEVER },
-	{ SYS_quotactl, EPERM, CAP_SYS_ADMIN },
-	{ NR_QUOTACTL_FD, EPERM, CAP_SYS_ADMIN },
-	{ SYS_vhangup, EPERM, CAP_SYS_TTY_CONFIG },
-	{ SYS_lookup_dcookie, EPERM, CAP_SYS_ADMIN },
-	{ SYS_nfsservctl, EPERM, NEVER },
+	{ CALL(acct), EPERM, CAP_SYS_PACCT },
+	{ CALL(clock_settime), EPERM, CAP_SYS_TIME },
+	{ CALL(settimeofday), EPERM, CAP_SYS_TIME },
+	{ CALL(syslog), EPERM, CAP_SYSLOG },
+	{ CALL(delete_module), EPERM, CAP_SYS_MODULE },
+	{ CALL(finit_module), EPERM, CAP_SYS_MODULE },
+	{ CALL(init_module), EPERM, CAP_SYS_MODULE },
+	{ CALL(kexec_load), EPERM, CAP_SYS_BOOT },
+	{ CALL(reboot), EPERM, CAP_SYS_BOOT },
+	{ CALL(swapon), EPERM, NEVER },
+	{ CALL(swapoff), EPERM, NEVER },
+	{ CALL(quotactl), EPERM, CAP_SYS_ADMIN },
+	{ NR_QUOTACTL_FD, "quotactl_fd", EPERM, CAP_SYS_ADMIN },
+	{ CALL(vhangup), EPERM, CAP_SYS_TTY_CONFIG },
+	{ CALL(lookup_dcookie), EPERM, CAP_SYS_ADMIN },
+	{ CALL(nfsservctl), EPERM, NEVER },
 	// where memory lies
-	{ SYS_mbind, EPERM, CAP_SYS_NICE },
-	{ SYS_move_pages, EPERM, CAP_SYS_NICE },
-	{ SYS_migrate_pages, EPERM, CAP_SYS_NICE },
-	{ SYS_get_mempolicy, EPERM, CAP_SYS_NICE },
-	{ SYS_set_mempolicy, EPERM, CAP_SYS_NICE },
-	{ NR_SET_MEMPOLICY_HOME_NODE, EPERM, CAP_SYS_NICE },
+	{ CALL(mbind), EPERM, CAP_SYS_NICE },
+	{ CALL(move_pages), EPERM, CAP_SYS_NICE },
+	{ CALL(migrate_pages), EPERM, CAP_SYS_NICE },
+	{ CALL(get_mempolicy), EPERM, CAP_SYS_NICE },
+	{ CALL(set_mempolicy), EPERM, CAP_SYS_NICE },
+	{ NR_SET_MEMPOLICY_HOME_NODE, "set_mempolicy_home_node", EPERM, CAP_SYS_NICE },
 #ifdef SYS_kexec_file_load
-	{ SYS_kexec_file_load, EPERM, CAP_SYS_BOOT },
+	{ CALL(kexec_file_load), EPERM, CAP_SYS_BOOT },
 #endif
 #ifdef __x86_64__
-	{ SYS_ioperm, EPERM, CAP_SYS_RAWIO },
-	{ SYS_iopl, EPERM, CAP_SYS_RAWIO },
-	{ SYS_uselib, EPERM, NEVER },
-	{ SYS_ustat, EPERM, NEVER },
-	{ SYS_sysfs, EPERM, NEVER },
-	{ SYS__sysctl, EPERM, NEVER },
-	{ SYS_create_module, EPERM, NEVER },
-	{ SYS_get_kernel_syms, EPERM, NEVER },
-	{ SYS_query_module, EPERM, NEVER },
+	{ CALL(ioperm), EPERM, CAP_SYS_RAWIO },
+	{ CALL(iopl), EPERM, CAP_SYS_RAWIO },
+	{ CALL(uselib), EPERM, NEVER },
+	{ CALL(ustat), EPERM, NEVER },
+	{ CALL(sysfs), EPERM, NEVER },
+	{ CALL(_sysctl), EPERM, NEVER },
+	{ CALL(create_module), EPERM, NEVER },
+	{ CALL(get_kernel_syms), EPERM, NEVER },
+	{ CALL(query_module), EPERM, NEVER },
 #endif
 };
 
@@ -159,27 +162,28 @@ struct condition {
 // Refused when all conditions hold.
 struct arg_refusal {
 	uint32_t nr;
+	const char *name;
 	uint16_t err;
 	uint8_t unless;
 	struct condition when[2];
 };
 
 static const struct arg_refusal arg_refusals[] = {
-	{ SYS_clone, EPERM, CAP_SYS_ADMIN, { { ANY_BIT, 0, CLONE_NEW_ANY } } },
+	{ CALL(clone), EPERM, CAP_SYS_ADMIN, { { ANY_BIT, 0, CLONE_NEW_ANY } } },
 	// only plain Linux, with UNAME26, on 32-bit processes or as a question
-	{ SYS_personality, EPERM, NEVER,
+	{ CALL(personality), EPERM, NEVER,
 		{ { ANY_BIT, 0, ~(uint32_t)(UNAME26 | PER_LINUX32) },
 			{ NOT_EQUAL, 0, UINT32_MAX } } },
 	// typing into somebody's terminal (CVE-2017-5226), and the console's copy and paste
 	// (CVE-2023-28100)
-	{ SYS_ioctl, EPERM, NEVER, { { EQUAL, 1, TIOCSTI } } },
-	{ SYS_ioctl, EPERM, NEVER, { { EQUAL, 1, TIOCLINUX } } },
+	{ CALL(ioctl), EPERM, NEVER, { { EQUAL, 1, TIOCSTI } } },
+	{ CALL(ioctl), EPERM, NEVER, { { EQUAL, 1, TIOCLINUX } } },
 	// no namespaces, host side listens; and crypto in the kernel for everybody
-	{ SYS_socket, EAFNOSUPPORT, NEVER, { { EQUAL, 0, FAMILY_VSOCK } } },
-	{ SYS_socket, EAFNOSUPPORT, NEVER, { { EQUAL, 0, FAMILY_ALG } } },
+	{ CALL(socket), EAFNOSUPPORT, NEVER, { { EQUAL, 0, FAMILY_VSOCK } } },
+	{ CALL(socket), EAFNOSUPPORT, NEVER, { { EQUAL, 0, FAMILY_ALG } } },
 	// so that PAM and sshd think auditing is not compiled in; without CAP_AUDIT_WRITE they
 	// would refuse to log in
-	{ SYS_socket, EAFNOSUPPORT, CAP_AUDIT_WRITE,
+	{ CALL(socket), EAFNOSUPPORT, CAP_AUDIT_WRITE,
 		{ { EQUAL, 0, AF_NETLINK }, { EQUAL, 2, PROTOCOL_AUDIT } } },
 };
 
@@ -258,4 +262,51 @@ int seccomp_load(uint64_t caps)
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0) < 0)
 		return -errno;
 	return 0;
+}
+
+// ---- the same, as rules ----
+
+// Any of several bits: a rule for each.
+static void tell_bits(const struct arg_refusal *a, seccomp_fn *fn, void *arg)
+{
+	for (uint32_t left = a->when[0].value; left; left &= left - 1) {
+		uint32_t bit = left & -left;
+
+		fn(arg,
+			&(struct seccomp_rule){
+				a->name, a->err, 1, { { a->when[0].arg, bit, bit } } });
+	}
+}
+
+static void tell_values(const struct arg_refusal *a, seccomp_fn *fn, void *arg)
+{
+	struct seccomp_rule r = { .name = a->name, .err = a->err };
+
+	for (; r.n_when < 2 && a->when[r.n_when].test != NONE; r.n_when++) {
+		const struct condition *c = &a->when[r.n_when];
+
+		r.when[r.n_when] = (struct seccomp_when){ c->arg, UINT32_MAX, c->value };
+	}
+	fn(arg, &r);
+}
+
+void seccomp_rules(uint64_t caps, seccomp_fn *fn, void *arg)
+{
+	for (size_t i = 0; i < ARRAY_LEN(refusals); i++)
+		if (applies(refusals[i].unless, caps))
+			fn(arg,
+				&(struct seccomp_rule){
+					.name = refusals[i].name, .err = refusals[i].err });
+	for (size_t i = 0; i < ARRAY_LEN(arg_refusals); i++) {
+		const struct arg_refusal *a = &arg_refusals[i];
+
+		// two conditions on one argument (personality) cannot be said
+		if (!applies(a->unless, caps) ||
+			(a->when[1].test != NONE && a->when[1].arg == a->when[0].arg))
+			continue;
+		if (a->when[0].test == ANY_BIT)
+			tell_bits(a, fn, arg);
+		else
+			tell_values(a, fn, arg);
+	}
 }

@@ -353,7 +353,7 @@ static int new_pair(struct host_image *h, const struct serve_conf *conf, int dir
 	int r;
 
 	if (!d)
-		return warn_errno(-EINVAL, "there is no driver %s", log_quote(conf->driver));
+		return warn_whole(-EINVAL, "there is no driver %s", log_quote(conf->driver));
 	r = make_about(h, conf, &about);
 	if (!r)
 		r = mount_fuse(conf, &o, &fuse, &mnt, &ret->mounted);
@@ -620,7 +620,7 @@ int serve_start(
 	if (geteuid()) {
 		c.at = at;
 		if (c.attrs_clear)
-			return warn_errno(-EPERM, "suid and dev need root");
+			return warn_whole(-EPERM, "suid and dev need root");
 	}
 	r = serve_image(h, &c, ret);
 	if (r || ret->mounted)

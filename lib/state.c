@@ -51,7 +51,8 @@ int state_dir(void)
 	if (fd < 0 || fstat(fd, &st))
 		return warn_errno(-errno, "open %s", log_quote(path));
 	if (st.st_uid != geteuid() || st.st_mode & 077)
-		return warn_errno(-EPERM, "%s must be a directory of mode 0700 of this user",
+		return warn_whole(-EPERM,
+			"%s must be a directory of this user with mode 0700: remove it, or chmod it",
 			log_quote(path));
 	return steal_fd(&fd);
 }

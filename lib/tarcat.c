@@ -275,7 +275,7 @@ int tarcat_open(int fd, const char *name, struct tarcat **ret)
 	if (fstat(fd, &st) < 0)
 		r = warn_errno(-errno, "%s", name);
 	else if (!S_ISREG(st.st_mode))
-		r = warn_errno(-EINVAL, "%s is no regular file", name);
+		r = warn_whole(-EINVAL, "%s is no regular file", name);
 	s.size = r < 0 ? 0 : (uint64_t)st.st_size;
 	while (r > 0)
 		r = scan_one(&s);

@@ -218,3 +218,23 @@ int url_content_range(
 	*ret_total = total;
 	return 0;
 }
+
+bool url_link_next(const char *base, const char *value, char **ret)
+{
+	*ret = NULL;
+	for (const char *lt = strchr(value, '<'), *gt; lt && (gt = strchr(lt, '>'));
+		lt = strchr(gt, '<')) {
+		const char *end = strchr(gt, '<'), *rel = strstr(gt, "rel=");
+		cleanup_free char *to = xstrndup(lt + 1, (size_t)(gt - lt - 1));
+		cleanup_free char *url = NULL;
+
+		if (!rel || (end && rel > end) ||
+			strncmp(rel + 4 + (rel[4] == '"'), "next", 4) != 0)
+			continue;
+		url = url_resolve(base, to);
+		if (url && url_same_origin(url, base))
+			*ret = steal(&url);
+		return true;
+	}
+	return false;
+}

@@ -26,6 +26,10 @@ bool url_is_loopback(const char *url);
 // buffers.
 const char *url_show(const char *url);
 
+// Whether a Link header's value (RFC 8288) has a target with rel=next; *ret is it, absolute, or NULL
+// when it is no URL of the origin of base. Caller frees.
+bool url_link_next(const char *base, const char *value, char **ret) must_check;
+
 // Retry-After (RFC 9110 section 10.2.3), seconds or date: 0..RETRY_AFTER_MAX. -1 when it is
 // neither.
 int url_retry_after(const char *value, int64_t now);

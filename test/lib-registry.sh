@@ -24,7 +24,7 @@ REGISTRY_PASSWORD='open sesame'
 registry_file() { echo "$REGISTRY_DIR/$1/$2"; }
 
 make_ca() {
-	local d=$1 names=${2:-DNS:localhost,DNS:registry.test,IP:127.0.0.1,IP:::1,IP:10.0.2.2}
+	local d=$1 names=${2:-DNS:localhost,DNS:registry.test,DNS:registry.example,IP:127.0.0.1,IP:::1,IP:10.0.2.2}
 	mkdir -p "$d"
 	openssl ecparam -name prime256v1 -genkey -noout -out "$d/ca.key" 2>/dev/null
 	openssl ecparam -name prime256v1 -genkey -noout -out "$d/cert.key" 2>/dev/null

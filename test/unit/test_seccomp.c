@@ -161,6 +161,42 @@ static void kernel(void)
 		"the kernel takes the filter and obeys (%d)", status);
 }
 
+struct told {
+	unsigned plain, by_argument, wrong;
+	bool mount, personality;
+	uint32_t clone_bits;
+};
+
+static void take_rule(void *arg, const struct seccomp_rule *r)
+{
+	struct told *t = arg;
+
+	*(r->n_when ? &t->by_argument : &t->plain) += 1;
+	t->mount |= !strcmp(r->name, "mount");
+	t->personality |= !strcmp(r->name, "personality");
+	if (!strcmp(r->name, "clone"))
+		t->clone_bits |= r->when[0].mask & r->when[0].value;
+	for (const char *p = r->name; *p; p++)
+		t->wrong += !(*p == '_' || (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9'));
+	for (unsigned i = 0; i < r->n_when; i++)
+		t->wrong += (r->when[i].value & ~r->when[i].mask) != 0;
+}
+
+// As rules for other runtimes.
+static void rules(void)
+{
+	struct told all = { 0 }, admin = { 0 };
+
+	seccomp_rules(0, take_rule, &all);
+	seccomp_rules(1ull << CAP_SYS_ADMIN, take_rule, &admin);
+	ok(all.plain == ARRAY_LEN(refusals), "each refusal is a rule (%u)", all.plain);
+	ok(all.clone_bits == CLONE_NEW_ANY, "clone: each namespace's bit");
+	ok(all.by_argument == 7 + 2 + 3, "and ioctl's and socket's (%u)", all.by_argument);
+	ok(!all.wrong && !all.personality && all.mount, "names, masks; personality is left out");
+	ok(!admin.mount && !admin.clone_bits && admin.by_argument == 5,
+		"what a capability is for is no rule");
+}
+
 int main(void)
 {
 	build(&prog, 0);
@@ -169,5 +205,6 @@ int main(void)
 	arguments();
 	needed();
 	kernel();
+	rules();
 	return tap_end();
 }
