@@ -317,11 +317,14 @@ static void note_damage(const struct control *c)
 {
 	static atomic_flag noted = ATOMIC_FLAG_INIT;
 	struct digest form;
+	const char *why;
 
-	if (!c->form || !lazy_bad_source(c->h->lz) || atomic_flag_test_and_set(&noted))
+	if (!c->form || !lazy_bad_source(c->h->lz, &why) || atomic_flag_test_and_set(&noted))
 		return;
+	cleanup_free char *text = xasprintf("its data is damaged or missing: %s", why);
+
 	if (!digest_parse(c->form, &form))
-		kept_set_bad(c->h->store, &form, "its data is damaged or missing");
+		kept_set_bad(c->h->store, &form, text);
 }
 
 static void *control(void *arg)
