@@ -22,6 +22,7 @@
 #include "lastaddr.h"
 #include "kept.h"
 #include "log.h"
+#include "opt.h"
 #include "record.h"
 #include "seal.h"
 
@@ -479,6 +480,7 @@ int worker_main(void)
 	prctl(PR_SET_NAME, "@fcpull-worker", 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	signal(SIGPIPE, SIG_IGN);
+	opt_quiet = true; // no progress, when the original is pulled
 	for (int fd = HOLD_FUSE; fd < HOLD_END; fd++)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (map_about(&a, &doc))
