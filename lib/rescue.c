@@ -41,7 +41,7 @@ struct rescue {
 	bool pulled; // by this process: what it gives is not going to change
 	bool said;
 	int error;	 // of the last attempt
-	uint64_t failed; // when that was, ns
+	uint64_t failed; // when that was, ns; 0: another one may go better
 };
 
 struct rescue *rescue_new(
@@ -290,22 +290,23 @@ int rescue_read(struct rescue *x, const struct chunk_view *c, uint8_t *plain)
 
 static bool has_just_failed(const struct rescue *x)
 {
-	return x->error && now_ns() - x->failed < AGAIN_MS * 1000000ull;
+	return x->failed && now_ns() - x->failed < AGAIN_MS * 1000000ull;
 }
 
-// One message names both reasons.
+// One message names both reasons; an outage has one, however often the original is asked for.
 static int give_up(struct rescue *x, const char *why, const char *before, int r)
 {
 	const char *reason = strcmp(log_last(), before) ? log_last() : strerror(-r);
 	struct digest original = index_original(x->ix);
+	bool silence = repo_is_silence(r);
 	char s[DIGEST_STR_LEN];
 
-	warn("%s: data of the accelerated form is damaged or missing (%s), and the original %s cannot be used in its place (%s)",
-		x->name, why, digest_str(&original, s), reason);
-	if (repo_is_silence(r))
+	if (silence && x->error == r)
 		return r;
 	x->error = r;
-	x->failed = now_ns();
+	x->failed = silence ? 0 : now_ns();
+	warn("%s: data of the accelerated form is damaged or missing (%s), and the original %s cannot be used in its place (%s)",
+		x->name, why, digest_str(&original, s), reason);
 	return r;
 }
 
@@ -330,7 +331,7 @@ int rescue_get(struct rescue *x, const struct chunk_view *c, const char *why, ui
 		r = get_original(x, true);
 		if (!r)
 			r = rescue_read(x, c, plain);
-	} else if (r) {
+	} else if (r && x->ready) {
 		return warn_errno(-EBADMSG,
 			"%s: space %u, block %u: the original's data does not match the index either",
 			x->name, c->space, c->block);
