@@ -93,8 +93,7 @@ static int pull_image(const char *reference, struct host_image **ret)
 	if (r)
 		return r;
 	r = fetch_all(h);
-	if (repo_is_content(r) && h->img && h->img->accel && h->lz &&
-		lazy_bad_source(h->lz, &why)) {
+	if (r && h->img && h->img->accel && h->lz && lazy_bad_source(h->lz, &why)) {
 		cleanup_free char *text = xasprintf("its data is damaged or missing: %s", why);
 
 		host_refuse_form(h, text);

@@ -136,8 +136,8 @@ void *lazy_work_local(void *lz);
 
 // ---- lazyrescue.c ----
 
-// The source has not given a chunk that is in flight, or given a wrong one: `error`, of
-// repo_is_content(). It is remembered, and the original asked; the chunk lands when that has answered.
+// The source has not given a chunk that is in flight, or given a wrong one: `error`, which
+// another attempt would not mend. It is remembered, and the original asked; the chunk lands when that has answered.
 // False: there is nobody to be asked, and the caller lands it.
 bool lazy_lost(struct lazy *lz, uint32_t chunk, int error) must_check;
 // Counts a chunk that came from there.

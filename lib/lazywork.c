@@ -156,6 +156,13 @@ static void count_request(struct lazy *lz, bool fill, uint32_t chunk, size_t byt
 	lz->demanded = now_ns();
 }
 
+// Asking again would not help: it is not what it should be, or (EOPNOTSUPP) the registry gives it in one
+// piece only, which is too large.
+static bool is_lost(int e)
+{
+	return repo_is_content(e) || e == -EOPNOTSUPP;
+}
+
 // What is on its way by one request.
 struct arrival {
 	struct range_watch watch;
@@ -241,7 +248,7 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill, struc
 			if (!e && decode(&c, w->packed + (c.off - a.off), w->plain))
 				e = corrupt(lz, &c);
 		}
-		if (repo_is_content(e) && lazy_lost(lz, i, e))
+		if (is_lost(e) && lazy_lost(lz, i, e))
 			continue;
 		lazy_land(lz, i, &c, w->plain, e,
 			e ? 0

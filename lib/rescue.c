@@ -305,7 +305,7 @@ static int give_up(struct rescue *x, const char *why, const char *before, int r)
 		return r;
 	x->error = r;
 	x->failed = silence ? 0 : now_ns();
-	warn("%s: data of the accelerated form is damaged or missing (%s), and the original %s cannot be used in its place (%s)",
+	warn("%s: data of the accelerated form cannot be used (%s), and the original %s cannot be used in its place (%s)",
 		x->name, why, digest_str(&original, s), reason);
 	return r;
 }
@@ -320,7 +320,7 @@ int rescue_get(struct rescue *x, const struct chunk_view *c, const char *why, ui
 	if (has_just_failed(x))
 		return x->error;
 	if (!x->said)
-		warn("%s: data of the accelerated form is damaged or missing (%s); the original is used in its place",
+		warn("%s: data of the accelerated form cannot be used (%s); the original is used in its place",
 			x->name, why);
 	x->said = true;
 	before = xstrdup(log_last());
