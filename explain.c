@@ -272,6 +272,11 @@ static void print_account(FILE *to, const struct account *a)
 	print_kind(to, "boot (same request)", 0, t->boot_bytes);
 	print_kind(to, "for readers", t->demand_requests, t->demand_bytes);
 	print_kind(to, "background fill", t->fill_requests, t->fill_bytes);
+	if (t->rescued_chunks)
+		fprintf(to,
+			"rescued      %llu chunks (%llu bytes) from the original: the accelerated form's are damaged or missing\n",
+			(unsigned long long)t->rescued_chunks,
+			(unsigned long long)t->rescued_bytes);
 	print_boot(to, a);
 	fprintf(to, "reads        %llu, of them %llu waited, %.1f ms in sum\n",
 		(unsigned long long)t->reads, (unsigned long long)t->waits,
@@ -340,6 +345,8 @@ static void print_account_json(const struct account *a)
 	put_traffic(&b, "fill", t->fill_requests, t->fill_bytes);
 	json_close(&b, '}');
 	json_put_u64(&b, "hedged_requests", t->hedged_requests);
+	json_put_u64(&b, "rescued_chunks", t->rescued_chunks);
+	json_put_u64(&b, "rescued_bytes", t->rescued_bytes);
 	json_put_u64(&b, "boot_frames_received", t->boot_frames);
 	json_put_u64(&b, "boot_frames_present", t->boot_frames_here);
 	json_put_u64(&b, "boot_bytes_decoded", a->boot_blocks << BLOCK_SHIFT);

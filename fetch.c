@@ -72,6 +72,7 @@ static int fetch_start(struct host_image *h)
 
 static int fetch_all(struct host_image *h)
 {
+	h->no_rescue = true; // the original is pulled instead, and nothing else is needed then
 	int r = host_start(h);
 
 	if (r)
@@ -84,6 +85,7 @@ static int fetch_all(struct host_image *h)
 static int pull_image(const char *reference, struct host_image **ret)
 {
 	struct host_image *h;
+	const char *why;
 	int r;
 
 	image_opts.host.boot = pull_lazy;
@@ -91,8 +93,10 @@ static int pull_image(const char *reference, struct host_image **ret)
 	if (r)
 		return r;
 	r = fetch_all(h);
-	if ((r == -EBADMSG || r == -ENOENT) && h->img && h->img->accel) {
-		host_refuse_form(h, "its data is damaged or missing");
+	if (r && h->img && h->img->accel && h->lz && lazy_bad_source(h->lz, &why)) {
+		cleanup_free char *text = xasprintf("its data is damaged or missing: %s", why);
+
+		host_refuse_form(h, text);
 		warn("%s: the accelerated form is not usable; the original is used", h->name);
 		host_close(h);
 		r = host_open(reference, &image_opts.host, &h);

@@ -144,6 +144,8 @@ static void put_live(struct buf *b, const struct live *l)
 	json_put_i64(b, "worker_pid", l->holder.worker);
 	json_put_u64(b, "restarts", l->holder.restarts);
 	json_put_u64(b, "handovers", l->holder.handovers);
+	if (l->has_stats)
+		json_put_u64(b, "rescued_bytes", l->stats.rescued_bytes);
 	json_put_u64(b, "blocks_present", l->present);
 	json_put_u64(b, "blocks_total", l->total);
 	json_put_bool(b, "complete", l->counted && l->present == l->total);
@@ -200,6 +202,9 @@ static void print_live(const struct live *l)
 		human_size(l->total << BLOCK_SHIFT, size),
 		l->counted && l->present == l->total ? ", complete" : "",
 		l->sealed ? ": new mounts use local files only" : "");
+	if (l->has_stats && l->stats.rescued_bytes)
+		printf("  rescued   %s from the original: data of the accelerated form is damaged or missing\n",
+			human_size(l->stats.rescued_bytes, size));
 }
 
 static void print_conversion(const struct underway *u)
@@ -244,6 +249,8 @@ COUNTER(demand_bytes)
 COUNTER(hedged_requests)
 COUNTER(fill_requests)
 COUNTER(fill_bytes)
+COUNTER(rescued_chunks)
+COUNTER(rescued_bytes)
 COUNTER(reads)
 COUNTER(waits)
 
@@ -293,6 +300,10 @@ static const struct metric metrics[] = {
 	{ "fcpull_fill_requests_total", "counter", "requests of the background fill",
 		get_fill_requests },
 	{ "fcpull_fill_bytes_total", "counter", "bytes asked for by it", get_fill_bytes },
+	{ "fcpull_rescued_chunks_total", "counter",
+		"chunks taken from the original, as the accelerated form's are damaged or missing",
+		get_rescued_chunks },
+	{ "fcpull_rescued_bytes_total", "counter", "decoded bytes of them", get_rescued_bytes },
 	{ "fcpull_reads_total", "counter", "reads that came to the worker", get_reads },
 	{ "fcpull_waits_total", "counter", "of them, those that had to wait", get_waits },
 	{ "fcpull_waited_microseconds_total", "counter", "their waits in sum", get_waited },

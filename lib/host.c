@@ -36,12 +36,6 @@ static int open_in(
 		repo, ref, &o->platform, wanted(o), o->must_be_accelerated ? NULL : &veto, &h->img);
 }
 
-// What is wrong with the thing itself, not with the way to it.
-static bool is_content(int r)
-{
-	return r == -EBADMSG || r == -ENOENT || r == -EFBIG || r == -EPROTO || r == -ENODATA;
-}
-
 void host_refuse_form(struct host_image *h, const char *why)
 {
 	if (h->img && h->img->accel)
@@ -70,7 +64,7 @@ static void note_left_out(struct host_image *h)
 	digest_str(&img->left_out, s);
 	if (img->left_out_error != -EPERM) {
 		say_why(h, "accelerated form %s: %s", s, img->left_out_why);
-		if (is_content(img->left_out_error))
+		if (repo_is_content(img->left_out_error))
 			kept_set_bad(h->store, &img->left_out, img->left_out_why);
 		img->left_out_error = 0;
 		return;
@@ -165,14 +159,6 @@ static int remember(struct host_image *h)
 	return r ? r : remember_name(h);
 }
 
-// "No such image", a bad one, a wrong certificate are answers; only a registry that cannot be
-// reached gives none.
-static bool is_silence(int r)
-{
-	return r == -EHOSTUNREACH || r == -ENETUNREACH || r == -ECONNREFUSED || r == -ECONNRESET ||
-		r == -ETIMEDOUT || r == -EREMOTEIO || r == -EBUSY;
-}
-
 static int find_image(struct host_image *h, const struct ref *ref, const struct host_opts *o)
 {
 	int r;
@@ -188,7 +174,7 @@ static int find_image(struct host_image *h, const struct ref *ref, const struct 
 		return 0;
 	repo_close(h->repo);
 	h->repo = NULL;
-	if (!is_silence(r) || open_stored(h, o))
+	if (!repo_is_silence(r) || open_stored(h, o))
 		return r;
 	warn("%s: the registry cannot be asked; the store's copy is used", h->name);
 	h->offline = true;
@@ -456,7 +442,7 @@ static int open_form(struct host_image *h, const struct ref *ref, const struct h
 
 		if (!r || o->must_be_accelerated)
 			return r;
-		if (is_content(r))
+		if (repo_is_content(r))
 			host_refuse_form(h, log_last());
 		leave_form(h);
 		none = next_form(h, ref, o, &step);
@@ -582,6 +568,7 @@ int host_open(const char *reference, const struct host_opts *o, struct host_imag
 	if (r)
 		return r;
 	h->key = store_key(&ref, h->name);
+	h->no_rescue = o->must_be_accelerated;
 	r = store_open(o->root, &h->store);
 	if (!r)
 		r = find_image(h, &ref, o);
@@ -633,6 +620,8 @@ static int open_known(
 			  : repo_open(ref, &o->net, false, &h->repo);
 	if (!o->kept)
 		h->source = h->repo;
+	else if (!r && repo_open(ref, &o->net, false, &h->repo))
+		h->repo = NULL; // (only the original's data would come from there, if need be)
 	return r;
 }
 
@@ -668,6 +657,9 @@ int host_start(struct host_image *h)
 		.stats = h->stats };
 	int r;
 
+	if (accel && !h->no_rescue)
+		h->rescue = rescue_new(h->ix, h->store, h->repo, h->name);
+	conf.rescue = h->rescue;
 	h->sealed = h->trust_seal && sealed_image(h->store, h->ix);
 	conf.proved = h->sealed;
 	info("%s: the %s form is used%s%s", h->name, h->form, *h->why_form ? ": " : "",
@@ -687,6 +679,7 @@ void host_close(struct host_image *h)
 		store_forget_local_index(h->store, &original);
 	}
 	lazy_close(h->lz);
+	rescue_free(h->rescue);
 	if (h->kept)
 		repo_close(h->source);
 	stats_free(h->stats);

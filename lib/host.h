@@ -7,6 +7,7 @@
 #include "image.h"
 #include "index.h"
 #include "lazy.h"
+#include "rescue.h"
 #include "stats.h"
 #include "store.h"
 
@@ -42,14 +43,16 @@ struct host_image {
 	uint64_t deadline_ns; // for host_start: struct lazy_conf's
 	bool trust_seal;      // for host_start: what is sealed is not proved again
 	bool sealed;	      // ... and all of it is
-	struct lazy *lz;      // after host_start
-	char *name;	      // as given, completed: "docker.io/library/alpine:3"
-	char *key;	      // its name in the store's index.json
-	const char *form;     // "accelerated", "original"
-	char why_form[400];   // why that one
-	bool lacks;	      // no accelerated form of it is to be had
-	bool fresh;	      // the registry was asked
-	bool offline;	      // the registry could not be asked; the store's state is used
+	bool no_rescue; // for host_start: data that is damaged or missing is an error, not the original's
+	struct rescue *rescue; // after host_start, or NULL
+	struct lazy *lz;       // after host_start
+	char *name;	       // as given, completed: "docker.io/library/alpine:3"
+	char *key;	       // its name in the store's index.json
+	const char *form;      // "accelerated", "original"
+	char why_form[400];    // why that one
+	bool lacks;	       // no accelerated form of it is to be had
+	bool fresh;	       // the registry was asked
+	bool offline;	       // the registry could not be asked; the store's state is used
 };
 
 // Finds the image: at its registry or layout, or, when that cannot be reached (or a digest was

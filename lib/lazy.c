@@ -532,6 +532,7 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 	cond_init(&lz->work);
 	pthread_cond_init(&lz->near, NULL);
 	pthread_cond_init(&lz->expiry, NULL);
+	pthread_cond_init(&lz->loss, NULL);
 	pthread_cond_init(&lz->filled, NULL);
 	r = open_spaces(lz);
 	if (!r && conf->proved)
@@ -549,8 +550,8 @@ int lazy_open(const struct lazy_conf *conf, struct lazy **ret)
 // With the workers gone: what still waits is told so.
 static void cancel_rest(struct lazy *lz)
 {
-	while (lz->local.n || lz->demand.n) {
-		struct queue *q = lz->local.n ? &lz->local : &lz->demand;
+	while (lz->local.n || lz->demand.n || lz->lost.n) {
+		struct queue *q = lz->local.n ? &lz->local : lz->demand.n ? &lz->demand : &lz->lost;
 		uint32_t chunk = queue_head(q);
 
 		struct chunk_view c;
@@ -570,10 +571,13 @@ void lazy_close(struct lazy *lz)
 	pthread_cond_broadcast(&lz->work);
 	pthread_cond_broadcast(&lz->near);
 	pthread_cond_broadcast(&lz->expiry);
+	pthread_cond_broadcast(&lz->loss);
 	pthread_mutex_unlock(&lz->lock);
 	background_close(lz);
 	for (unsigned i = 0; i < lz->n_workers; i++)
 		pthread_join(lz->workers[i], NULL);
+	if (lz->rescues)
+		pthread_join(lz->rescuer, NULL);
 	boot_close(lz);
 	cancel_rest(lz);
 	for (uint32_t i = 0; i < lz->n_spaces; i++)
@@ -581,6 +585,7 @@ void lazy_close(struct lazy *lz)
 	pthread_cond_destroy(&lz->work);
 	pthread_cond_destroy(&lz->near);
 	pthread_cond_destroy(&lz->expiry);
+	pthread_cond_destroy(&lz->loss);
 	pthread_cond_destroy(&lz->filled);
 	pthread_mutex_destroy(&lz->lock);
 	pthread_mutex_destroy(&lz->hook_lock);
@@ -593,6 +598,7 @@ void lazy_close(struct lazy *lz)
 	free(lz->local.v);
 	free(lz->demand.v);
 	free(lz->fill.v);
+	free(lz->lost.v);
 	free(lz);
 }
 
@@ -648,8 +654,10 @@ bool lazy_complete(const struct lazy *lz, bool proved, uint32_t *cursor)
 	return true;
 }
 
-bool lazy_bad_source(const struct lazy *lz)
+bool lazy_bad_source(const struct lazy *lz, const char **ret_why)
 {
+	if (ret_why)
+		*ret_why = lz->why_bad;
 	return lz->bad_source;
 }
 

@@ -12,6 +12,7 @@
 #include "repo.h"
 
 struct lazy;
+struct rescue;
 struct stats;
 struct store;
 
@@ -57,7 +58,9 @@ struct lazy_conf {
 	// with -ETIMEDOUT. UINT64_MAX: for ever; 0: until the first attempt has failed.
 	uint64_t deadline_ns;
 	struct stats *stats; // where it counts; NULL: its own. Borrowed.
-	bool proved;	     // what the store has was proved since the machine was started (seal.h)
+	struct rescue
+		*rescue; // gives what repo has damaged or not at all; NULL: nobody does. Borrowed.
+	bool proved;	 // what the store has was proved since the machine was started (seal.h)
 };
 int lazy_open(const struct lazy_conf *conf, struct lazy **ret) must_check;
 
@@ -106,7 +109,8 @@ bool lazy_complete(const struct lazy *lz, bool proved, uint32_t *cursor);
 // A local-only chunk was found damaged: nothing but a new pull can mend it.
 bool lazy_damaged(const struct lazy *lz);
 // The registry has sent data that does not match the index, twice, or says that it has none.
-bool lazy_bad_source(const struct lazy *lz);
+// And what was said of it then: *ret_why, NULL allowed.
+bool lazy_bad_source(const struct lazy *lz, const char **ret_why);
 
 const struct index *lazy_index(const struct lazy *lz);
 

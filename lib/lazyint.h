@@ -68,6 +68,11 @@ struct lazy {
 	pthread_cond_t work, near; // for the workers; for the one that serves `local` alone
 	pthread_cond_t expiry;
 	struct queue local, demand, fill;
+	struct queue lost; // chunks that the source has not, in flight still: for the rescuer
+	pthread_t rescuer;
+	bool rescues;	     // it has been started
+	pthread_cond_t loss; // for it
+	char why_bad[512];   // set before bad_source is
 	struct hedges hedges;
 	unsigned filling;     // workers that fetch for the fill
 	size_t waiting;	      // waiters, of chunks and of the boot stream
@@ -128,6 +133,15 @@ void lazy_pause(unsigned ms);
 // Threads of workers; arg: the engine. The second one only takes what the store should have.
 void *lazy_work_any(void *lz);
 void *lazy_work_local(void *lz);
+
+// ---- lazyrescue.c ----
+
+// The source has not given a chunk that is in flight, or given a wrong one: `error`, which
+// another attempt would not mend. It is remembered, and the original asked; the chunk lands when that has answered.
+// False: there is nobody to be asked, and the caller lands it.
+bool lazy_lost(struct lazy *lz, uint32_t chunk, int error) must_check;
+// Counts a chunk that came from there.
+void lazy_rescued(struct lazy *lz, const struct chunk_view *c);
 
 // ---- lazyhedge.c ----
 

@@ -12,6 +12,7 @@
 #include "lazyint.h"
 #include "log.h"
 #include "pack.h"
+#include "rescue.h"
 
 #define JOIN_BYTES_FILL (4u << 20)	 // compressed bytes of one request for lazy_fetch_all ...
 #define JOIN_BYTES_BACKGROUND (2u << 20) // ... and in the background
@@ -66,6 +67,8 @@ static bool is_near(const struct lazy *lz, const struct chunk_view *c)
 {
 	const struct lazy_req all = all_of(c, NULL);
 
+	if (lz->conf.rescue && rescue_ready(lz->conf.rescue))
+		return true;
 	return space_has(&lz->spaces[c->space].file, c->block, c->blocks) || boot_has(lz, c, &all);
 }
 
@@ -76,6 +79,18 @@ static bool load_boot(struct lazy *lz, const struct chunk_view *c, uint8_t *plai
 
 	return boot_copy(lz, c, &all) && sound(c, plain) &&
 		!lazy_keep(lz, &lz->spaces[c->space].file, c->block, c->blocks, plain);
+}
+
+// Or from the original, when that has been needed: its data is here, and the source is known for
+// worse.
+static bool load_original(struct lazy *lz, const struct chunk_view *c, uint8_t *plain)
+{
+	if (!lz->conf.rescue || rescue_read(lz->conf.rescue, c, plain))
+		return false;
+	lazy_rescued(lz, c);
+	if (lazy_keep(lz, &lz->spaces[c->space].file, c->block, c->blocks, plain))
+		debug("space %u, block %u is not kept", c->space, c->block);
+	return true;
 }
 
 // To readers, a cache that cannot be written only costs a later fetch.
@@ -139,6 +154,13 @@ static void count_request(struct lazy *lz, bool fill, uint32_t chunk, size_t byt
 		return;
 	lz->demanded_chunk = chunk;
 	lz->demanded = now_ns();
+}
+
+// Asking again would not help: it is not what it should be, or (EOPNOTSUPP) the registry gives it in one
+// piece only, which is too large.
+static bool is_lost(int e)
+{
+	return repo_is_content(e) || e == -EOPNOTSUPP;
 }
 
 // What is on its way by one request.
@@ -226,8 +248,8 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill, struc
 			if (!e && decode(&c, w->packed + (c.off - a.off), w->plain))
 				e = corrupt(lz, &c);
 		}
-		if (e == -EBADMSG || e == -ENOENT)
-			lz->bad_source = true;
+		if (is_lost(e) && lazy_lost(lz, i, e))
+			continue;
 		lazy_land(lz, i, &c, w->plain, e,
 			e ? 0
 			  : lazy_keep(lz, &lz->spaces[c.space].file, c.block, c.blocks, w->plain));
@@ -317,7 +339,8 @@ static void serve(struct worker *w, const struct job *j)
 			fetch_once(w, run, i - run, j->fill);
 			run = i;
 		}
-		local = load_local(lz, &c, w->plain) || load_boot(lz, &c, w->plain);
+		local = load_local(lz, &c, w->plain) || load_boot(lz, &c, w->plain) ||
+			load_original(lz, &c, w->plain);
 		if (!local && has_source(lz, &c))
 			continue; // joins the run
 		run = i + 1;

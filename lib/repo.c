@@ -159,6 +159,17 @@ int repo_open(const struct ref *ref, const struct net_opts *net, bool write, str
 						    : rawimage_open(ref, ret);
 }
 
+bool repo_is_content(int r)
+{
+	return r == -EBADMSG || r == -ENOENT || r == -EFBIG || r == -EPROTO || r == -ENODATA;
+}
+
+bool repo_is_silence(int r)
+{
+	return r == -EHOSTUNREACH || r == -ENETUNREACH || r == -ECONNREFUSED || r == -ECONNRESET ||
+		r == -ETIMEDOUT || r == -EREMOTEIO || r == -EBUSY;
+}
+
 void repo_close(struct repo *r)
 {
 	if (r)

@@ -198,6 +198,12 @@ int dockerar_open(const struct ref *ref, struct repo **ret) must_check; // docke
 int dirrepo_open(const struct ref *ref, bool write, struct repo **ret) must_check; // dir:
 int rawimage_open(const struct ref *ref, struct repo **ret) must_check;		   // tar:, rootfs:
 
+// What an error says: the thing itself is wrong or not there, not the way to it.
+bool repo_is_content(int r);
+// Nobody has answered: "no such image", a bad one, a wrong certificate are answers; only what cannot be
+// reached gives none.
+bool repo_is_silence(int r);
+
 // Requests sent and body bytes received by this process so far, for inspect -v, explain and tests.
 struct net_stats {
 	uint64_t requests, bytes_in, bytes_out, retries;

@@ -13,7 +13,7 @@
 
 #include "store.h"
 
-#define STATS_MAGIC "fcpullS2"
+#define STATS_MAGIC "fcpullS3"
 #define STATS_EVENTS 4000u
 
 enum stats_kind { STATS_LOCAL, STATS_BOOT, STATS_DEMAND };
@@ -37,7 +37,8 @@ struct stats {
 	_Atomic uint64_t demand_requests, demand_bytes; // range requests for readers, as sent
 	_Atomic uint64_t
 		hedged_requests; // of those: asked for a second time, as the first was late
-	_Atomic uint64_t fill_requests, fill_bytes; // for the fill
+	_Atomic uint64_t fill_requests, fill_bytes;	// for the fill
+	_Atomic uint64_t rescued_chunks, rescued_bytes; // plain ones, that the original has given
 	_Atomic uint64_t reads, waits, waited_ns;
 	_Atomic uint64_t events; // may count more than are kept
 	struct stats_event event[STATS_EVENTS];

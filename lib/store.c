@@ -282,17 +282,30 @@ int store_journal(struct store *s, const struct digest *manifest)
 	return fd < 0 ? -errno : fd;
 }
 
+// Gives a file without a name one. By /proc that takes no privilege; where there is none (a worker
+// after switch_root) it takes CAP_DAC_READ_SEARCH: open(2), O_TMPFILE.
+static int link_file(int fd, int dir, const char *name)
+{
+	char from[64];
+
+	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
+	return linkat(AT_FDCWD, from, dir, name, AT_SYMLINK_FOLLOW) &&
+			linkat(fd, "", dir, name, AT_EMPTY_PATH)
+		? -errno
+		: 0;
+}
+
 int store_adopt_journal(struct store *s, int fd, const struct digest *manifest)
 {
-	char path[80], from[64], name[64];
+	char path[80], name[64];
 	int r;
 
 	journal_path(manifest, path);
-	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
 	snprintf(name, sizeof name, "journal/.tmp-%d-%llu", (int)gettid(),
 		(unsigned long long)now_ns());
-	if (linkat(AT_FDCWD, from, s->fd, name, AT_SYMLINK_FOLLOW))
-		return -errno;
+	r = link_file(fd, s->fd, name);
+	if (r)
+		return r;
 	r = renameat(s->fd, name, s->fd, path) ? -errno : 0;
 	if (r)
 		unlinkat(s->fd, name, 0);
@@ -495,20 +508,19 @@ int store_tmp(struct store *s)
 
 int store_adopt(struct store *s, int fd, const struct digest *key, uint32_t blocks)
 {
-	char path[80], from[64], name[64];
+	char path[80], name[64];
 	cleanup_fd int dir = space_dir(s, key, path);
 	struct space_file f;
 	int r;
 
 	if (dir < 0)
 		return dir;
-	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
 	snprintf(name, sizeof name, "new-%d-%llu", (int)gettid(), (unsigned long long)now_ns());
 	// blocks that stand there may be incomplete or damaged; these here are whole: they take the
 	// place, at once, whoever else does the same
-	if (linkat(AT_FDCWD, from, dir, name, AT_SYMLINK_FOLLOW))
-		return warn_errno(
-			-errno, "name %s/%s in the store %s", path, name, log_quote(s->path));
+	r = link_file(fd, dir, name);
+	if (r)
+		return warn_errno(r, "name %s/%s in the store %s", path, name, log_quote(s->path));
 	if (renameat(dir, name, dir, "blocks")) {
 		r = -errno;
 		unlinkat(dir, name, 0);

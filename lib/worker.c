@@ -22,6 +22,7 @@
 #include "lastaddr.h"
 #include "kept.h"
 #include "log.h"
+#include "opt.h"
 #include "record.h"
 #include "seal.h"
 
@@ -317,11 +318,14 @@ static void note_damage(const struct control *c)
 {
 	static atomic_flag noted = ATOMIC_FLAG_INIT;
 	struct digest form;
+	const char *why;
 
-	if (!c->form || !lazy_bad_source(c->h->lz) || atomic_flag_test_and_set(&noted))
+	if (!c->form || !lazy_bad_source(c->h->lz, &why) || atomic_flag_test_and_set(&noted))
 		return;
+	cleanup_free char *text = xasprintf("its data is damaged or missing: %s", why);
+
 	if (!digest_parse(c->form, &form))
-		kept_set_bad(c->h->store, &form, "its data is damaged or missing");
+		kept_set_bad(c->h->store, &form, text);
 }
 
 static void *control(void *arg)
@@ -476,6 +480,7 @@ int worker_main(void)
 	prctl(PR_SET_NAME, "@fcpull-worker", 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	signal(SIGPIPE, SIG_IGN);
+	opt_quiet = true; // no progress, when the original is pulled
 	for (int fd = HOLD_FUSE; fd < HOLD_END; fd++)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (map_about(&a, &doc))

@@ -211,6 +211,44 @@ make_gc_images() {
 	python3 "$TESTS/oci.py" "$1" aa "$1.aa"
 	for n in a b c aa; do "$FCPULL" convert -q --root "$1.store" "oci:$1:$n"; done
 }
+# For rescue: three layers: small files that share chunks, one of several chunks, zeros, contents that lower layers have, and files that upper
+# layers hide, whose blocks nothing in the tree names.
+make_rescue() {
+	local w=$1.work a
+	mkdir -p "$w/a/bin" "$w/a/proc" "$w/a/sys" "$w/a/dev" "$w/a/tmp" "$w/a/data/many" "$w/a/data/gone" "$w/b/data/many" "$w/c/data/late"
+	cp "$(command -v busybox)" "$w/a/bin/busybox"
+	for a in sh cat find sort sha256sum xargs sleep; do ln -s busybox "$w/a/bin/$a"; done
+	python3 - "$w" <<-'X'
+		import os, random, sys
+		w, r = sys.argv[1], random.Random(11)
+		def put(name, data): open(w + "/" + name, "wb").write(data)
+		for i in range(150): put(f"a/data/many/{i:03d}", r.randbytes(r.randrange(9000)))
+		put("a/data/large", r.randbytes(1500000))
+		put("a/data/zeros", bytes(700000))
+		put("a/data/holes", r.randbytes(5000) + bytes(400000) + r.randbytes(5000))
+		put("a/data/replaced", r.randbytes(300000))
+		for i in range(40): put(f"a/data/gone/{i}", r.randbytes(3000))
+		# the upper ones hide some of it, and have some of it again
+		put("b/data/replaced", r.randbytes(5000))
+		put("b/data/.wh.gone", b"")
+		for i in range(0, 150, 7): put(f"b/data/many/{i:03d}", r.randbytes(2000))
+		put("b/data/again", open(w + "/a/data/large", "rb").read())
+		put("c/data/late/again", open(w + "/a/data/gone/7", "rb").read())
+		put("c/data/late/same", open(w + "/b/data/replaced", "rb").read())
+		put("c/data/many-again", open(w + "/a/data/many/003", "rb").read())
+		put("c/data/last", r.randbytes(200000))
+		os.link(w + "/a/data/large", w + "/a/data/linked")
+	X
+	find "$w" -exec touch -h -d @1600000000 {} +
+	python3 "$TESTS/oci.py" "$1" x --config '{"Env": ["PATH=/bin"], "Cmd": ["sh"]}' "$w/a" "$w/b" "$w/c"
+	rm -rf "$w"
+}
+make_rescue_umoci() { umoci unpack --image "$(fixture rescue):x" "$1"; }
+make_rescue_fc() {
+	copy_layout "$(fixture rescue)" "$1"
+	printf '0.%d /data/many/%03d 0 9000\n' 1 1 2 2 3 3 >"$1.trace"
+	FCPULL_ROOT=$1.store "$FCPULL" convert -q --chunk-size 64k --trace "$1.trace" "oci:$1:x"
+}
 # A small Debian: minbase by mmdebstrap, then a layer on it; with the machine's own mirror.
 make_debian() {
 	local w=$1.work mirror

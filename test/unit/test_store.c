@@ -4,6 +4,8 @@
 #include "../../lib/store.c"
 
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -324,6 +326,27 @@ static void test_adopt(void)
 	ok(p && !pclose(p), "nothing else is left");
 }
 
+// As in a worker after switch_root: no /proc by name.
+static void test_adopt_without_proc(void)
+{
+	struct digest k = key_of("no proc");
+	int fd = tmp_of('a', 3), status;
+	pid_t pid = geteuid() ? -1 : fork();
+
+	if (!pid) {
+		if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+			mount("none", "/proc", "tmpfs", 0, NULL))
+			_exit(77);
+		_exit(!faccessat(AT_FDCWD, "/proc/self/fd", F_OK, 0) || store_adopt(s, fd, &k, 3) ||
+			store_adopt_journal(s, fd, &k));
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status == 77 << 8)
+		skip("adopt without /proc: needs root and mount namespaces");
+	else
+		ok(!status, "adopt without /proc (%d)", status);
+	close(fd);
+}
+
 static void test_concurrent_open(void)
 {
 	unsigned failed = 0;
@@ -468,6 +491,7 @@ int main(void)
 	test_space();
 	test_planted();
 	test_adopt();
+	test_adopt_without_proc();
 	test_concurrent_open();
 	test_fill_holes();
 	test_locks();
