@@ -360,7 +360,7 @@ static int status(int argc, char **argv)
 const struct applet applet_status = {
 	"status",
 	"",
-	"the mounts that live now, who serves them, what is being accelerated",
+	"the live mounts, who serves them, what is being accelerated",
 	status_opts,
 	NULL,
 	status,
