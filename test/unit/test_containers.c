@@ -113,7 +113,7 @@ static void test_damaged(int dir)
 		const char *what, *from, *to;
 	} changes[] = {
 		{ "another version", "\"version\":1", "\"version\":2" },
-		{ "a negative process", "\"init\":1", "\"init\":-" },
+		{ "a negative signal", "\"stop_signal\":15", "\"stop_signal\":-5" },
 		{ "a number that is text", "\"payload\":2", "\"payload\":x" },
 		{ "a number that is missing", "\"payload\"", "\"payloaD\"" },
 		{ "an exit code that is missing", "\"exit_code\"", "\"exit_codE\"" },

@@ -38,6 +38,7 @@ static void test_lines(void)
 	gives("a bad line before a good one", "me:x:1\nme:5\nme\nme:7:8\n", 7, 8);
 	gives("words after the number", "me:7:8:9\n", 0, 0);
 	gives("a letter after the number", "me:7:8x\n", 0, 0);
+	gives("a letter after the first number", "me:7x:8\n", 0, 0);
 	gives("no first", "me::8\n", 0, 0);
 	gives("no count", "me:7:\n", 0, 0);
 	gives("colons", ":::\n::\n", 0, 0);
