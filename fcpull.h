@@ -110,6 +110,8 @@ int mount_serve_conf(struct serve_conf *ret) must_check;
 // Whether h will be accelerated after its start, which conf is made to record then. -EINVAL logged.
 int mount_hasten(struct host_image *h, enum hasten_after after, struct serve_conf *conf,
 	struct hasten **ret) must_check;
+// After the mount is made: hasten_go, and what it must know of the mount.
+void mount_hasten_go(struct hasten *x, const struct served *s);
 
 #define PASSWORD_MAX (16u << 10) // bytes of a password: some are tokens
 // A line of standard input, without its end; at most n - 2 bytes. -EINVAL logged, with `what`.

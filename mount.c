@@ -11,6 +11,7 @@
 #include "gc.h"
 #include "log.h"
 #include "mounts.h"
+#include "pagetrace.h"
 #include "policy.h"
 #include "serve.h"
 #include "state.h"
@@ -64,13 +65,25 @@ int mount_hasten(
 	struct host_image *h, enum hasten_after after, struct serve_conf *conf, struct hasten **ret)
 {
 	int r = hasten_begin(h, &image_opts.host, mount_opts.accelerate, after, ret);
+	char why[160];
 
 	// somebody else's recording is not disturbed
 	if (!r && conf->record <= 0 && hasten_trace(*ret) > 0) {
 		conf->record = hasten_trace(*ret);
 		conf->record_start = true;
+		conf->record_pages = pagetrace_possible(why);
+		if (!conf->record_pages)
+			info("%s: the start is recorded by a process, which makes it slower: %s",
+				h->name, why);
 	}
 	return r;
+}
+
+void mount_hasten_go(struct hasten *x, const struct served *s)
+{
+	if (x && s->watch)
+		hasten_watch(x, s->major, s->minor, s->readahead);
+	hasten_go(x);
 }
 
 // ---- mount ----
@@ -252,7 +265,7 @@ static int mount_image(int argc, char **argv)
 			remove_placeholder(argv[1]);
 		return EXIT_FAILURE;
 	}
-	hasten_go(x);
+	mount_hasten_go(x, &s);
 	info("%s is mounted at %s", h->name, argv[1]);
 	gc_auto(image_opts.host.root);
 	return 0;

@@ -398,7 +398,7 @@ static int run_image(struct host_image *h, struct box *b, const struct cgroup_li
 	if (e)
 		hasten_drop(x);
 	else
-		hasten_go(x);
+		mount_hasten_go(x, &s);
 	// the processes stay in the caller's mount namespace, where others find them; the mount
 	// will be in ours
 	if (!e && !own_mounts(b) && !serve_attach(&s, dir))

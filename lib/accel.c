@@ -31,11 +31,11 @@ struct accel_job {
 	struct index_parts parts;
 	struct desc *data; // of the layers that have data
 	uint32_t n_data;
-	int *kept;		 // data blob of each layer, or -1: with conf->keep_data
-	struct desc boot, index; // index: of the index section
-	struct buf manifest;	 // ours
+	int *kept;		   // data blob of each layer, or -1: with conf->keep_data
+	struct desc boot, index;   // index: of the index section
+	struct buf manifest;	   // ours
 	struct sender *sending[2]; // the last two layers' blobs, older first; or NULL
-	struct digest delivered; // the last index under our tag
+	struct digest delivered;   // the last index under our tag
 	bool is_delivered;
 	struct accel_stats stats;
 };
@@ -293,8 +293,8 @@ static int make_frames(struct accel_job *m, const struct trace *t, int fd)
 		pack.level = MAX(pack.level, FRAME_LEVEL);
 	trace_runs(t, ix, &runs, &m->stats.trace);
 	src = boot_source_new(ix, m->kept);
-	r = boot_build((const struct fmt_run *)runs.data, runs.len / sizeof(struct fmt_run),
-		&pack, boot_source_read, src, &m->parts, fd, &m->stats.frames);
+	r = boot_build((const struct fmt_run *)runs.data, runs.len / sizeof(struct fmt_run), &pack,
+		boot_source_read, src, &m->parts, fd, &m->stats.frames);
 	boot_source_free(src);
 	index_free(ix);
 	return r;

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,12 +18,13 @@
 
 #define AGAIN_FAILED (60 * 60)	  // seconds until a failed conversion is tried again
 #define AGAIN_PUSH (24 * 60 * 60) // ... a push that was refused, or one that nobody can see
+#define READY_MS 2000
 #define PROCESS_NAME "@fcpull: accelerate "
 
 struct hasten {
 	struct hasten_about about;
 	char *reference, *store, *authfile, *cacert;
-	int lock, trace;
+	int lock, trace, readahead;
 	bool run;
 };
 
@@ -40,6 +42,9 @@ void hasten_about_write(const struct hasten_about *a, struct buf *out)
 	json_put_str(out, "architecture", a->platform.arch);
 	json_put_str(out, "variant", a->platform.variant);
 	json_put_bool(out, "recording", a->recording);
+	json_put_bool(out, "pages", a->pages);
+	json_put_u64(out, "major", a->major);
+	json_put_u64(out, "minor", a->minor);
 	json_put_bool(out, "push", a->push);
 	json_put_str(out, "authfile", a->net.authfile);
 	json_put_str(out, "creds", a->net.creds);
@@ -57,6 +62,7 @@ int hasten_about_read(
 	cleanup_json_secret yyjson_doc *doc = NULL;
 	yyjson_val *o;
 	const char *original;
+	uint64_t major, minor;
 
 	if (json_parse(p, n, NULL, &doc))
 		return -EBADMSG;
@@ -65,6 +71,7 @@ int hasten_about_read(
 		.reference = json_str(o, "reference"),
 		.store = json_str(o, "store"),
 		.recording = json_bool(o, "recording", false),
+		.pages = json_bool(o, "pages", false),
 		.push = json_bool(o, "push", false),
 		.net = { .authfile = json_str(o, "authfile"),
 			.creds = json_str(o, "creds"),
@@ -75,8 +82,12 @@ int hasten_about_read(
 	platform_read(o, &ret->platform);
 	original = json_str(o, "original");
 	if (!ret->reference || !ret->store || !original || digest_parse(original, &ret->original) ||
-		json_u64(o, "threads", &ret->threads) || json_u64(o, "log_level", &ret->log_level))
+		json_u64(o, "threads", &ret->threads) ||
+		json_u64(o, "log_level", &ret->log_level) || json_u64(o, "major", &major) ||
+		json_u64(o, "minor", &minor))
 		return -EBADMSG;
+	ret->major = (uint32_t)major;
+	ret->minor = (uint32_t)minor;
 	*ret_doc = steal(&doc);
 	return 0;
 }
@@ -225,7 +236,7 @@ int hasten_begin(struct host_image *h, const struct host_opts *o, const char *op
 		return 0;
 	x = xcalloc(1, sizeof *x);
 	x->lock = lock;
-	x->trace = -1;
+	x->trace = x->readahead = -1;
 	x->run = after == HASTEN_RUN;
 	fill_about(x, h, o, &p);
 	if (!x->store || (!is_kept(h) && open_trace(x, h->store, after))) {
@@ -243,6 +254,15 @@ int hasten_trace(const struct hasten *x)
 	return x && x->about.recording ? x->trace : 0;
 }
 
+void hasten_watch(struct hasten *x, uint32_t major, uint32_t minor, int readahead)
+{
+	x->about.pages = true;
+	x->about.major = major;
+	x->about.minor = minor;
+	x->readahead = readahead;
+	info("%s: the start is recorded by what comes into the page cache", x->reference);
+}
+
 void hasten_drop(struct hasten *x)
 {
 	if (!x)
@@ -251,6 +271,8 @@ void hasten_drop(struct hasten *x)
 		close(x->lock);
 	if (x->trace >= 0)
 		close(x->trace);
+	if (x->readahead >= 0)
+		close(x->readahead);
 	free(x->reference);
 	free(x->store);
 	free(x->authfile);
@@ -274,13 +296,15 @@ static int about_file(const struct hasten_about *a)
 }
 
 // Standard error stays only for who debugs: a caller that reads it to its end must not wait for us.
-static void exec_job(const struct hasten *x, int about, int alive)
+static void exec_job(const struct hasten *x, int about, int alive, int ready)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	const int from[] = { [HASTEN_ABOUT] = about,
 		[HASTEN_LOCK] = x->lock,
 		[HASTEN_TRACE] = x->trace < 0 ? null : x->trace,
-		[HASTEN_ALIVE] = alive < 0 ? null : alive };
+		[HASTEN_ALIVE] = alive < 0 ? null : alive,
+		[HASTEN_READY] = ready < 0 ? null : ready,
+		[HASTEN_READAHEAD] = x->readahead < 0 ? null : x->readahead };
 	cleanup_free char *name = xasprintf(PROCESS_NAME "%s", x->reference);
 	char *argv[] = { name, HASTEN_ROLE, NULL };
 	int high[HASTEN_END];
@@ -300,7 +324,7 @@ static void exec_job(const struct hasten *x, int about, int alive)
 }
 
 // Forked twice: nobody's child. It must not be started again and again when that fails.
-static void fork_job(const struct hasten *x, int about, int alive)
+static void fork_job(const struct hasten *x, int about, int alive, int ready)
 {
 	pid_t child;
 
@@ -308,7 +332,7 @@ static void fork_job(const struct hasten *x, int about, int alive)
 	child = fork();
 	if (!child) {
 		if (!fork())
-			exec_job(x, about, alive);
+			exec_job(x, about, alive, ready);
 		_exit(0);
 	}
 	if (child > 0)
@@ -317,18 +341,33 @@ static void fork_job(const struct hasten *x, int about, int alive)
 		debug("start a process: %s", strerror(errno));
 }
 
+// Until the process sees what is read, or has failed to.
+static void wait_ready(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	if (poll(&p, 1, READY_MS) != 1)
+		debug("the recording does not begin");
+}
+
 void hasten_go(struct hasten *x)
 {
-	int p[2] = { -1, -1 };
+	int p[2] = { -1, -1 }, ready[2] = { -1, -1 };
 	cleanup_fd int about = -1;
 
 	if (!x)
 		return;
 	about = about_file(&x->about);
 	// the writing end stays open until this process ends, however it does
-	if (about >= 0 && (!x->run || !pipe2(p, O_CLOEXEC)))
-		fork_job(x, about, p[0]);
+	if (about >= 0 && (!x->run || !pipe2(p, O_CLOEXEC)) &&
+		(!x->about.pages || !pipe2(ready, O_CLOEXEC)))
+		fork_job(x, about, p[0], ready[1]);
 	if (p[0] >= 0)
 		close(p[0]);
+	if (ready[0] >= 0) {
+		close(ready[1]);
+		wait_ready(ready[0]);
+		close(ready[0]);
+	}
 	hasten_drop(x);
 }

@@ -24,7 +24,10 @@ int hasten_begin(struct host_image *h, const struct host_opts *o, const char *op
 	enum hasten_after after, struct hasten **ret) must_check;
 // Where the start is to be recorded (serve_conf.record, with record_start); 0: nowhere.
 int hasten_trace(const struct hasten *x);
-// Starts the process; x is gone. After a run it goes on when this process ends. NULL: does nothing.
+// The start is from a mount without a process: who reads it is seen by its page cache (pagetrace.h). Its
+// device; its read-ahead setting, which is raised when the start is over (taken over; or -1).
+void hasten_watch(struct hasten *x, uint32_t major, uint32_t minor, int readahead);
+// Starts the process (after hasten_watch, waits until it watches); x is gone. After a run it goes on when this process ends. NULL: does nothing.
 void hasten_go(struct hasten *x);
 // Nothing will be started after all. NULL is allowed.
 void hasten_drop(struct hasten *x);

@@ -7,11 +7,13 @@
 
 // Its descriptors by number.
 enum {
-	HASTEN_ABOUT = 3, // memfd: struct hasten_about
-	HASTEN_LOCK = 4,  // kept_lock's
-	HASTEN_TRACE = 5, // the recording
-	HASTEN_ALIVE = 6, // a pipe whose other end the run holds; /dev/null: nothing follows
-	HASTEN_END = 7,
+	HASTEN_ABOUT = 3,     // memfd: struct hasten_about
+	HASTEN_LOCK = 4,      // kept_lock's
+	HASTEN_TRACE = 5,     // the recording
+	HASTEN_ALIVE = 6,     // a pipe whose other end the run holds; /dev/null: nothing follows
+	HASTEN_READY = 7,     // with `pages`: a pipe, a byte goes there when what is read is seen
+	HASTEN_READAHEAD = 8, // ... the mount's setting; /dev/null: it is not to be raised
+	HASTEN_END = 9,
 };
 
 #define HASTEN_ABOUT_MAX (4u << 20)
@@ -21,6 +23,8 @@ struct hasten_about {
 	struct digest original;
 	struct platform platform;
 	bool recording; // HASTEN_TRACE is being written; else it is complete, or empty
+	bool pages;	// ... by this process, from the page cache of this device
+	uint32_t major, minor;
 	bool push;
 	struct net_opts net;
 	uint64_t threads, log_level;

@@ -18,11 +18,13 @@
 #include <time.h>
 
 #include "accel.h"
+#include "driver.h"
 #include "format.h"
 #include "hastenint.h"
 #include "json.h"
 #include "kept.h"
 #include "log.h"
+#include "pagetrace.h"
 #include "proc.h"
 #include "record.h"
 #include "seal.h"
@@ -41,7 +43,8 @@
 struct job {
 	const struct hasten_about *about;
 	struct store *store;
-	struct image *img; // the original, from the store
+	struct image *img;	 // the original, from the store
+	struct pagetrace *pages; // or NULL
 	struct trace trace;
 	struct ref ref;
 	char *name;
@@ -86,7 +89,54 @@ static void say(const struct hasten_about *about, pid_t watcher, const char *ste
 	underway_say(HASTEN_LOCK, about->reference, watcher, step);
 }
 
+// The recording by ourselves. -errno, logged: what is read is not seen.
+static int start_pages(const struct hasten_about *about, struct pagetrace **ret)
+{
+	int r = pagetrace_start(about->major, about->minor, ret);
+
+	if (!r && write(HASTEN_READY, "", 1) < 0)
+		debug("nobody waits for the recording");
+	close(HASTEN_READY);
+	return r;
+}
+
+static void watch_pages(struct pagetrace *p)
+{
+	uint64_t end = now_ns() + START_MAX_MS * 1000000ull;
+
+	while (!run_has_ended() && !pagetrace_is_over(p) && now_ns() < end)
+		pagetrace_wait(p, TICK_MS);
+	pagetrace_stop(p);
+	driver_raise_readahead(NULL, true, HASTEN_READAHEAD); // all is here
+	close(HASTEN_READAHEAD);
+}
+
 // ---- what is there ----
+
+// The index that the first start has made. -errno logged.
+static int open_index(const struct job *j, struct host_image **ret)
+{
+	struct host_opts o = { .root = j->store->path };
+	struct digest index, original = j->about->original;
+	int r = store_local_index(j->store, &original, &index);
+
+	if (!r)
+		r = host_open_index(j->about->reference, &index, false, &o, ret);
+	return r ? warn_errno(r, "%s: the layers are not in the store", j->name) : 0;
+}
+
+static int write_pages(const struct job *j)
+{
+	cleanup_fd int tmp = store_tmp(j->store);
+	struct host_image *h;
+	int r = tmp < 0 ? tmp : open_index(j, &h);
+
+	if (r)
+		return r;
+	r = pagetrace_write(j->pages, h->ix, tmp, HASTEN_TRACE);
+	host_close(h);
+	return r;
+}
 
 static int read_trace(struct job *j)
 {
@@ -122,15 +172,11 @@ static int open_original(struct job *j)
 // Proves what was not proved since the machine was started, and opens the blocks of each layer.
 static int open_blocks(struct job *j, int **ret)
 {
-	struct host_opts o = { .root = j->store->path };
-	struct digest index, original = j->about->original;
 	struct host_image *h;
-	int r = store_local_index(j->store, &original, &index);
+	int r = open_index(j, &h);
 
-	if (!r)
-		r = host_open_index(j->about->reference, &index, false, &o, &h);
 	if (r)
-		return warn_errno(r, "%s: the layers are not in the store", j->name);
+		return r;
 	if (!sealed_image(h->store, h->ix)) {
 		r = host_start(h);
 		if (!r)
@@ -378,6 +424,8 @@ static int work(struct job *j)
 		r = push_kept(j, &k.form);
 	if (!r && here)
 		return 0;
+	if (!r && j->pages)
+		r = write_pages(j);
 	if (!r)
 		r = read_trace(j);
 	// a run or a mount that has read nothing has shown nothing
@@ -397,9 +445,9 @@ static void use_store_tmp(const struct job *j)
 	setenv("TMPDIR", tmp, 1); // it is on the disk that is meant for images
 }
 
-static int worker(const struct hasten_about *about)
+static int worker(const struct hasten_about *about, struct pagetrace *pages)
 {
-	struct job j = { .about = about };
+	struct job j = { .about = about, .pages = pages };
 	int r = ref_parse(about->reference, &j.ref);
 
 	j.name = r ? NULL : ref_name(&j.ref);
@@ -484,6 +532,7 @@ static int read_about(struct hasten_about *ret, yyjson_doc **ret_doc)
 int hasten_main(void)
 {
 	struct hasten_about about;
+	struct pagetrace *pages = NULL;
 	pid_t pid, self = getpid();
 	yyjson_doc *doc;
 
@@ -495,17 +544,21 @@ int hasten_main(void)
 	if (read_about(&about, &doc))
 		return EXIT_FAILURE;
 	log_level = (enum log_level)about.log_level;
+	if (about.pages && start_pages(&about, &pages))
+		return EXIT_FAILURE;
 	proc_own_cgroup();
+	say(&about, self, "records the start");
+	if (pages) // not to be killed before it has raised the read-ahead
+		watch_pages(pages);
 	if (proc_oom_score(1000))
 		debug("the OOM killer is not told");
-	say(&about, self, "records the start");
-	if (about.recording)
+	if (about.recording && !pages)
 		wait_for_start();
 	be_humble();
 	pid = fork();
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		_exit(getppid() != self || worker(&about) ? EXIT_FAILURE : 0);
+		_exit(getppid() != self || worker(&about, pages) ? EXIT_FAILURE : 0);
 	}
 	return pid < 0 ? EXIT_FAILURE : watch(pid);
 }

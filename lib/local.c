@@ -37,11 +37,13 @@ static int make_metadata(const struct index *ix, int fd, uint64_t *ret_size)
 	return r ? warn_errno(r, "write metadata to the store") : 0;
 }
 
-int local_mount(
-	struct host_image *h, const struct sealed *files, int *ret_mnt, char why[static 160])
+int local_mount(struct host_image *h, const struct sealed *files, int *ret_mnt, int *ret_readahead,
+	char why[static 160])
 {
 	cleanup_fd int meta = store_tmp(h->store);
-	struct erofs_mount_opts o = { .devices = files->fd, .n_devices = files->n };
+	struct erofs_mount_opts o = {
+		.devices = files->fd, .n_devices = files->n, .no_readahead = ret_readahead != NULL
+	};
 	struct erofs_mount m;
 	int r = meta < 0 ? meta : make_metadata(h->ix, meta, &o.meta_size);
 
@@ -49,7 +51,9 @@ int local_mount(
 		r = erofs_mount_fd(meta, &o, &m, ret_mnt);
 	if (r)
 		return r;
-	if (m.readahead >= 0)
+	if (ret_readahead)
+		*ret_readahead = m.readahead;
+	else if (m.readahead >= 0)
 		close(m.readahead);
 	snprintf(why, 160, "complete: local files, no process; %.100s", m.why);
 	return 0;

@@ -56,6 +56,11 @@ static void end_start(struct record *r)
 	r->over = true;
 }
 
+bool record_is_over(uint64_t begun, uint64_t last)
+{
+	return last && (now_ns() - last > QUIET_NS || now_ns() - begun > START_NS);
+}
+
 bool record_tick(struct record *r)
 {
 	bool now_over;
@@ -63,8 +68,7 @@ bool record_tick(struct record *r)
 	if (!r || !r->start_only)
 		return false;
 	pthread_mutex_lock(&r->lock);
-	now_over = !r->over && r->last &&
-		(now_ns() - r->last > QUIET_NS || now_ns() - r->begun > START_NS);
+	now_over = !r->over && record_is_over(r->begun, r->last);
 	if (now_over)
 		end_start(r);
 	pthread_mutex_unlock(&r->lock);
@@ -85,7 +89,12 @@ static void note(struct record *r, const struct trace_file *file, uint64_t off, 
 	r->seconds = (double)(r->last - r->begun) / 1e9;
 }
 
-void record_read(struct record *r, uint32_t space, uint64_t off, uint32_t len)
+void record_since(struct record *r, uint64_t begun)
+{
+	r->begun = begun;
+}
+
+void record_read_at(struct record *r, uint64_t ns, uint32_t space, uint64_t off, uint64_t len)
 {
 	uint64_t block = off >> BLOCK_SHIFT, end = (off + len + BLOCK_BYTES - 1) >> BLOCK_SHIFT;
 
@@ -93,7 +102,7 @@ void record_read(struct record *r, uint32_t space, uint64_t off, uint32_t len)
 	if (r->over)
 		end = block;
 	else
-		r->last = now_ns();
+		r->last = ns;
 	while (block < end) {
 		uint64_t at, n = 1;
 		const struct trace_file *f = trace_file_at(r->files, space, (uint32_t)block, &at);
@@ -105,6 +114,11 @@ void record_read(struct record *r, uint32_t space, uint64_t off, uint32_t len)
 		block += n;
 	}
 	pthread_mutex_unlock(&r->lock);
+}
+
+void record_read(struct record *r, uint32_t space, uint64_t off, uint32_t len)
+{
+	record_read_at(r, now_ns(), space, off, len);
 }
 
 int record_start(int fd, const struct index *ix, bool start_only, struct record **ret)

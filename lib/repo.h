@@ -64,7 +64,7 @@ struct put_ahead {
 		int (*more)(struct put_ahead *, uint64_t have);
 		int (*end)(struct put_ahead *, const struct desc *);
 		void (*cancel)(struct put_ahead *);
-	} *ops;
+	} * ops;
 };
 struct repo_ops {
 	int (*get_manifest)(struct repo *, const char *ref, struct manifest *ret);

@@ -521,7 +521,7 @@ static int new_local(struct host_image *h, const struct sealed *files,
 	struct state st = { 0 };
 	cleanup_fd int mnt = -1;
 	char why[160];
-	int r = local_mount(h, files, &mnt, why);
+	int r = local_mount(h, files, &mnt, conf->record_pages ? &ret->readahead : NULL, why);
 
 	if (r)
 		return r;
@@ -531,20 +531,24 @@ static int new_local(struct host_image *h, const struct sealed *files,
 	return hand_over(dir, id, lock, &mnt, &st, ret);
 }
 
+// -EBUSY: there is one, and it cannot be shared.
 static int share_or_mount(struct host_image *h, const struct sealed *files,
-	const struct serve_conf *conf, int dir, struct served *ret)
+	const struct serve_conf *conf, int dir, const char *id, struct served *ret)
 {
 	uint64_t end = now_ns() + START_MS * 1000000ull;
-	char hex[65], id[STATE_ID_MAX];
 	cleanup_fd int lock = -1;
 	int r;
 
-	make_id(h, digest_hex(&files->id, hex), id);
 	while ((lock = state_lock_local(dir, id)) == -EWOULDBLOCK && now_ns() < end)
 		usleep(5000); // another starter is at work, or somebody looks
 	if (lock < 0)
 		return lock;
 	ret->shared = !share(h, conf, dir, id, ret);
+	if (ret->shared && conf->record_pages) {
+		ret->shared = false;
+		close(steal_fd(&ret->mnt));
+		return -EBUSY;
+	}
 	r = ret->shared ? 0 : new_local(h, files, conf, dir, id, lock, ret);
 	if (r)
 		state_remove(dir, id);
@@ -557,10 +561,18 @@ static int serve_locally(
 	struct host_image *h, const struct serve_conf *conf, int dir, struct served *ret)
 {
 	struct sealed files;
+	char hex[65], id[STATE_ID_MAX];
 	int r = sealed_open(h->store, h->ix, &files);
 
-	if (!r)
-		r = share_or_mount(h, &files, conf, dir, ret);
+	if (!r) {
+		make_id(h, digest_hex(&files.id, hex), id);
+		r = share_or_mount(h, &files, conf, dir, id, ret);
+	}
+	if (r == -EBUSY) { // what others have read already would be missing in the recording
+		make_id(h, "a second one", id);
+		r = share_or_mount(h, &files, conf, dir, id, ret);
+	}
+	ret->watch = !r && conf->record_pages;
 	sealed_close(&files);
 	return r;
 }
@@ -568,7 +580,7 @@ static int serve_locally(
 int serve_image(struct host_image *h, const struct serve_conf *conf, struct served *ret)
 {
 	struct serve_conf c = *conf;
-	struct served s = { .mnt = -1, .lock = -1 };
+	struct served s = { .mnt = -1, .lock = -1, .readahead = -1 };
 	cleanup_fd int dir = state_dir();
 	char why[160];
 	int r;
@@ -579,8 +591,10 @@ int serve_image(struct host_image *h, const struct serve_conf *conf, struct serv
 	if (r)
 		return r;
 	c.why = why;
-	// what a recorded run reads must come by the worker
-	r = strcmp(c.driver, "erofs") || c.record > 0 ? -ENODATA : serve_locally(h, &c, dir, &s);
+	// what a recorded run reads must come by the worker, if nobody else sees it
+	r = strcmp(c.driver, "erofs") || (c.record > 0 && !c.record_pages)
+		? -ENODATA
+		: serve_locally(h, &c, dir, &s);
 	if (r)
 		r = serve_in(h, &c, dir, &s);
 	// the worker has it, or nobody wants it

@@ -18,8 +18,11 @@ struct serve_conf {
 	uint64_t fill_rate; // its bytes per second at most; 0: any
 	int record;	    // where reads are written down (implies `alone`); 0: nowhere
 	bool record_start;  // only those of the start, then read-ahead begins (record.h)
-	const char *at;	    // set by serve_start for a user: fusermount3 mounts there itself
-	bool alone;	    // a holder and worker of its own in any case
+	// with record_start: a mount without a process, and of its own, will do too: then the caller
+	// watches its page cache (pagetrace.h), and read-ahead is off until it raises it
+	bool record_pages;
+	const char *at; // set by serve_start for a user: fusermount3 mounts there itself
+	bool alone;	// a holder and worker of its own in any case
 };
 
 struct served {
@@ -27,6 +30,8 @@ struct served {
 	int lock;	       // of the state file of one without a process; -1: none
 	pid_t holder;	       // 0: no process serves it
 	uint32_t major, minor; // of the file system
+	bool watch;	       // as conf's record_pages says
+	int readahead;	       // ... the setting, open for writing, the caller's to close; or -1
 	bool shared;	       // with an earlier mount
 	bool mounted;	       // at serve_conf's `at`, already; mnt is -1
 };
