@@ -443,12 +443,13 @@ static int run_here(
 		return RUN_FAILED;
 	conf.hasty = true;
 	args = env_args(h->name, &h->img->config, opts.entrypoint, argc - 1, argv + 1);
-	if (!args)
-		return RUN_FAILED;
-	complete(h, args, b);
-	b->arg = r;
-	code = boxopt_check(b) || be_root(b, limits) ? RUN_FAILED
-						     : run_image(h, b, limits, &conf, r);
+	if (args) {
+		complete(h, args, b);
+		b->arg = r;
+	}
+	code = !args || boxopt_check(b) || be_root(b, limits)
+		? RUN_FAILED
+		: run_image(h, b, limits, &conf, r);
 	host_close(h);
 	return code;
 }
