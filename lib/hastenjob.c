@@ -462,6 +462,16 @@ static int worker(const struct hasten_about *about, struct pagetrace *pages)
 
 // ---- the watcher ----
 
+// Among processes of several sessions it is the session's weight that counts, and ours is one of its own
+// (hasten.c): without this the policy would mean nothing to a container (sched(7), "The autogroup feature").
+static void be_a_humble_session(void)
+{
+	cleanup_fd int fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "19", 2) != 2)
+		debug("autogroup: %s", strerror(errno));
+}
+
 // Not before the start is over: whoever is preempted while it looks at the recording would hold up the
 // server that writes it.
 static void be_humble(void)
@@ -474,6 +484,7 @@ static void be_humble(void)
 		debug("nice: %s", strerror(errno));
 	if (syscall(SYS_ioprio_set, 1, 0, IDLE_IO))
 		debug("ioprio_set: %s", strerror(errno));
+	be_a_humble_session();
 }
 
 // The share of the last ten seconds, in per cent, of a line of /proc/pressure/WHAT.
