@@ -447,9 +447,8 @@ static int run_here(
 		complete(h, args, b);
 		b->arg = r;
 	}
-	code = !args || boxopt_check(b) || be_root(b, limits)
-		? RUN_FAILED
-		: run_image(h, b, limits, &conf, r);
+	code = !args || boxopt_check(b) || be_root(b, limits) ? RUN_FAILED
+							      : run_image(h, b, limits, &conf, r);
 	host_close(h);
 	return code;
 }
