@@ -37,13 +37,7 @@ static bool wait_for_more(struct sender *s, uint64_t sent, uint64_t *ret_have)
 	return complete;
 }
 
-static void close_spool(struct sender *s)
-{
-	if (s->spool >= 0)
-		close(steal_fd(&s->spool));
-}
-
-// Sends what there is as it comes. True: the blob is delivered. False: it is complete and still to be sent.
+// Sends what there is as it comes. True: the blob is delivered. False: it is still to be sent, when it is complete.
 static bool send_ahead(struct sender *s)
 {
 	struct put_ahead *p = NULL;
@@ -55,8 +49,6 @@ static bool send_ahead(struct sender *s)
 	if (!r && s->blob.size)
 		return !put_ahead_end(p, &s->blob);
 	put_ahead_cancel(p);
-	while (!wait_for_more(s, have, &have))
-		;
 	return false;
 }
 
@@ -68,7 +60,8 @@ static void *work(void *arg)
 
 	while (!sent && !wait_for_more(s, have, &have))
 		;
-	close_spool(s);
+	if (s->spool >= 0)
+		close(s->spool);
 	if (!sent && s->blob.size) {
 		int r = repo_put_blob(s->dst, &s->blob, s->fd, NULL);
 
