@@ -93,7 +93,6 @@ static void add_segment(struct pack *p, uint32_t spool, uint32_t blocks)
 	p->segments = xgrow(p->segments, &p->cap_segments, p->n_segments + 1, sizeof *p->segments);
 	p->segments[p->n_segments++] = (struct segment){ spool, blocks };
 	p->plans[p->n_plans - 1].blocks += blocks;
-	p->blocks += blocks;
 }
 
 static void add_big(struct pack *p, uint32_t spool, uint32_t blocks)
@@ -117,19 +116,30 @@ static void add_small(struct pack *p, uint32_t spool, uint32_t blocks)
 	p->open = true;
 }
 
+int content_place(struct content *c, uint32_t space, uint32_t *blocks)
+{
+	uint64_t n = blocks_of(c->size);
+
+	if (c->space != space || c->block != TREE_NONE)
+		return 0;
+	if (n > UINT32_MAX - *blocks)
+		return -EFBIG;
+	c->block = *blocks;
+	*blocks += (uint32_t)n;
+	return 1;
+}
+
 int pack_place(struct pack *p, struct content *c)
 {
-	uint64_t blocks = blocks_of(c->size);
+	int r = content_place(c, p->space, &p->blocks);
+	uint32_t blocks = (uint32_t)blocks_of(c->size); // if it is placed
 
-	if (c->space != p->space || c->block != TREE_NONE)
-		return 0;
-	if (blocks > UINT32_MAX - p->blocks)
-		return warn_errno(-EFBIG, "a layer of more than 16 TiB");
-	c->block = p->blocks;
-	if (blocks >= p->conf.chunk_blocks)
-		add_big(p, c->spool, (uint32_t)blocks);
-	else
-		add_small(p, c->spool, (uint32_t)blocks);
+	if (r < 0)
+		return warn_errno(r, "a layer of more than 16 TiB");
+	if (r && blocks >= p->conf.chunk_blocks)
+		add_big(p, c->spool, blocks);
+	else if (r)
+		add_small(p, c->spool, blocks);
 	return 0;
 }
 

@@ -15,6 +15,10 @@ struct pack_conf {
 	unsigned threads;
 };
 
+// The place of a content in the data space `space`, which has *blocks so far: at its end, unless it is placed already
+// or belongs to another space (format.md 5). 1: placed; 0; -EFBIG, silent: the space is full (2^32 blocks).
+int content_place(struct content *c, uint32_t space, uint32_t *blocks) must_check;
+
 struct pack;
 // An empty data space number `space`.
 struct pack *pack_new(const struct pack_conf *conf, uint32_t space);

@@ -12,6 +12,7 @@
 #include "indexw.h"
 #include "ingest.h"
 #include "log.h"
+#include "pack.h"
 #include "plain.h"
 
 #define AGAIN_MS 30000 // after a failure that another attempt would meet again
@@ -79,20 +80,16 @@ bool rescue_ready(const struct rescue *x)
 
 // ---- which blocks are which ----
 
-// The next content of the layer in the order of format.md 5, at the end of the space, unless it is
-// stored already.
+// The next content of the layer in the order of format.md 5.
 static int place(void *arg, struct content *c)
 {
 	struct layer *l = arg;
-	uint32_t n = (uint32_t)blocks_of(c->size);
 	struct extent *last = l->n ? &l->v[l->n - 1] : NULL;
+	int r = content_place(c, l->space, &l->blocks);
+	uint32_t n = (uint32_t)blocks_of(c->size); // if it is placed
 
-	if (c->space != l->space || c->block != TREE_NONE)
-		return 0;
-	if (blocks_of(c->size) > UINT32_MAX - l->blocks)
-		return -EFBIG;
-	c->block = l->blocks;
-	l->blocks += n;
+	if (r <= 0)
+		return r;
 	if (last && last->from + last->n == c->spool) {
 		last->n += n;
 		return 0;
