@@ -180,8 +180,11 @@ static int end_job(struct accel_job *m, struct job *j, uint32_t i)
 	if (!r)
 		record_space(m, j, i);
 	pack_free(j->pack);
-	if (m->conf->keep_data && j->blob.size)
+	if (m->conf->keep_data && j->blob.size) {
 		m->kept[i] = fcntl(j->out, F_DUPFD_CLOEXEC, 3);
+		if (m->kept[i] < 0)
+			r = warn_errno(-errno, "keep a data blob");
+	}
 	if (j->spool >= 0)
 		close(j->spool);
 	e = send_next(m, j->sender);

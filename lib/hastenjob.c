@@ -100,6 +100,13 @@ static int start_pages(const struct hasten_about *about, struct pagetrace **ret)
 	return r;
 }
 
+// All is here: nothing is worth waiting for.
+static void raise_readahead(void)
+{
+	driver_raise_readahead(NULL, true, HASTEN_READAHEAD);
+	close(HASTEN_READAHEAD);
+}
+
 static void watch_pages(struct pagetrace *p)
 {
 	uint64_t end = now_ns() + START_MAX_MS * 1000000ull;
@@ -107,8 +114,7 @@ static void watch_pages(struct pagetrace *p)
 	while (!run_has_ended() && !pagetrace_is_over(p) && now_ns() < end)
 		pagetrace_wait(p, TICK_MS);
 	pagetrace_stop(p);
-	driver_raise_readahead(NULL, true, HASTEN_READAHEAD); // all is here
-	close(HASTEN_READAHEAD);
+	raise_readahead();
 }
 
 // ---- what is there ----
@@ -555,8 +561,10 @@ int hasten_main(void)
 	if (read_about(&about, &doc))
 		return EXIT_FAILURE;
 	log_level = (enum log_level)about.log_level;
-	if (about.pages && start_pages(&about, &pages))
+	if (about.pages && start_pages(&about, &pages)) {
+		raise_readahead();
 		return EXIT_FAILURE;
+	}
 	proc_own_cgroup();
 	say(&about, self, "records the start");
 	if (pages) // not to be killed before it has raised the read-ahead
