@@ -15,7 +15,7 @@
 // ---- convert ----
 
 static const char *codec_name = "zstd", *suffix;
-static uint64_t level = UINT64_MAX, chunk_size = 256 << 10;
+static uint64_t level = UINT64_MAX, chunk_size = ACCEL_CHUNK_BLOCKS * BLOCK_BYTES;
 static bool as_referrer, all_platforms;
 static struct opt_list traces;
 static uint64_t record_seconds; // 0: no recorded run
@@ -36,7 +36,7 @@ static int set_record_run(const struct opt *o, const char *value)
 
 static const struct opt convert_opts[] = {
 	{ 0, "codec", "NAME", "zstd (default), lz4, lz4hc or none", opt_str, &codec_name, false },
-	{ 0, "level", "N", "of the codec (zstd 2, lz4hc 9)", opt_u64, &level, false },
+	{ 0, "level", "N", "of the codec (zstd 1, lz4hc 9)", opt_u64, &level, false },
 	{ 0, "suffix", "TEXT", "DST is SRC with TEXT (-fcpull) after its tag", opt_str, &suffix,
 		false },
 	{ 0, "referrer", NULL, "leave the tag alone, be listed as SRC's referrer", opt_flag,
@@ -69,7 +69,7 @@ static int pack_conf(struct pack_conf *ret)
 		const char *name;
 		enum codec codec;
 		int level, max;
-	} codecs[] = { { "zstd", CODEC_ZSTD, 2, 19 }, { "lz4", CODEC_LZ4, 0, 0 },
+	} codecs[] = { { "zstd", CODEC_ZSTD, ACCEL_ZSTD_LEVEL, 19 }, { "lz4", CODEC_LZ4, 0, 0 },
 		{ "lz4hc", CODEC_LZ4, 9, 12 }, { "none", CODEC_STORED, 0, 0 } };
 
 	if (chunk_size < BLOCK_BYTES || chunk_size > (uint64_t)FMT_CHUNK_BLOCKS_MAX * BLOCK_BYTES ||

@@ -42,9 +42,10 @@ struct accel_job {
 
 struct pack_conf accel_pack(unsigned threads)
 {
-	return (struct pack_conf){
-		.codec = CODEC_ZSTD, .level = 2, .chunk_blocks = 64, .threads = threads
-	};
+	return (struct pack_conf){ .codec = CODEC_ZSTD,
+		.level = ACCEL_ZSTD_LEVEL,
+		.chunk_blocks = ACCEL_CHUNK_BLOCKS,
+		.threads = threads };
 }
 
 // ---- layers ----

@@ -23,7 +23,9 @@ struct accel_conf {
 	const int *blocks;
 };
 
-// What `convert` does when it is not told otherwise.
+// What `convert` does when it is not told otherwise (measured: doc/design.md, "Codec, level and size of a chunk").
+#define ACCEL_ZSTD_LEVEL 1
+#define ACCEL_CHUNK_BLOCKS 64u
 struct pack_conf accel_pack(unsigned threads);
 
 struct accel_stats {
