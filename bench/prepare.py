@@ -15,7 +15,7 @@ import link
 from base import HERE, Failed, S, in_file, remove, say, sh, wipe
 from tools import TOOLS
 
-RECORDED_RUNS = 3  # no two runs of a JVM or a browser read the same pages; their traces are merged
+RECORDED_RUNS = 5  # no two runs of a JVM or a browser read the same pages; their traces are merged
 IMAGES = os.path.join(HERE, "images", "images.sh")
 
 
