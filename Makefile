@@ -61,9 +61,14 @@ common = -std=gnu11 -D_GNU_SOURCE -DFCPULL_VERSION='"$(VERSION)"' -DFCPULL_DATE=
 	-DYYJSON_DISABLE_UTILS=1 -DYYJSON_DISABLE_NON_STANDARD=1 -ffile-prefix-map=$(CURDIR)=.
 host = $(common) -isystem $(HOST)/include -g -O1 -fno-omit-frame-pointer
 
+# What every byte of an image, every read of a mount or every entry of a tree passes through is compiled for speed, all
+# other code of ours for size: 2.39 instead of 2.50 MB.
+HOT = $(addprefix lib/,ahead% base.c blob.c cutter% entry% erofs% feed% flatten% fuse% gunzip% hash% index% inflate% ingest% intake% journal% lazy% \
+	pack% reader% sender% stream% tar% tree% walk% xfer%)
+
 cc_$(musl) = $(MUSL)/bin/cc
 # Nothing unwinds a stack in the product; the tables for it would be 160 KB.
-cflags_$(musl) = $(common) -O2 -fstack-protector-strong -ffunction-sections -fdata-sections \
+cflags_$(musl) = $(common) $(if $(filter $(HOT),$<),-O2,-Os) -fstack-protector-strong -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-ffile-prefix-map=$(MUSL)=/vendor $(CFLAGS)
 # musl takes the size of its threads' stacks from the program header: its default is 128 KiB
