@@ -410,17 +410,13 @@ static int run_image(struct host_image *h, struct box *b, const struct cgroup_li
 
 // A user becomes root in a namespace of its own, once the image is open: registries and their
 // credentials are the user's.
-static int be_root(struct box *b, const struct cgroup_limits *l)
+static int be_root(struct box *b)
 {
 	uint64_t ids = 0;
 	int r;
 
 	if (!geteuid())
 		return 0;
-	if (l->memory || l->cpu_quota || l->pids)
-		return warn_whole(-EPERM,
-			"--memory, --cpus and --pids-limit make a control group, which needs root; a user gets one of systemd: "
-			"systemd-run --user --scope -p MemoryMax=... -p CPUQuota=... -p TasksMax=... fcpull run ...");
 	r = userns_keep_places();
 	if (!r)
 		r = userns_enter(&ids);
@@ -447,8 +443,8 @@ static int run_here(
 		complete(h, args, b);
 		b->arg = r;
 	}
-	code = !args || boxopt_check(b) || be_root(b, limits) ? RUN_FAILED
-							      : run_image(h, b, limits, &conf, r);
+	code = !args || boxopt_check(b) || be_root(b) ? RUN_FAILED
+						      : run_image(h, b, limits, &conf, r);
 	host_close(h);
 	return code;
 }

@@ -2,12 +2,14 @@
 //
 // A hybrid machine has some controllers in version 2's hierarchy and some in version 1's: each is
 // taken where it is. Not below this process's own group, which has processes, so that version 2
-// would hand down no controllers; as docker's and podman's cgroupfs drivers do, below the root.
+// would hand down no controllers; as docker's and podman's cgroupfs drivers do, below the root, or,
+// for who may not write there, below the group above its own one, if that was delegated to it.
 // SPDX-License-Identifier: Apache-2.0
 #include "cgroup.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -53,6 +55,56 @@ static void note_mount(void *arg, const struct mount_line *m)
 			h->v1[i] = xstrdup(m->path);
 }
 
+// May this process hand controllers down in `dir`, and move processes below it?
+static bool is_ours(const char *dir)
+{
+	static const char *const files[] = { "", "cgroup.procs", "cgroup.subtree_control" };
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		cleanup_free char *path = xasprintf("%s/%s", dir, files[i]);
+
+		if (access(path, W_OK))
+			return false;
+	}
+	return true;
+}
+
+// The group above this process's own one, in version 2's hierarchy at `mount`; NULL if there is none, or it is not
+// ours. (Who delegates a group gives away its directory and these files: Linux, cgroup-v2.rst, "Delegation".)
+static char *delegated(const char *mount)
+{
+	char own[PATH_MAX], *line, *end;
+	cleanup_fd int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, own, sizeof own - 1);
+	char *dir;
+
+	own[MAX(n, 0)] = 0;
+	line = strncmp(own, "0::/", 4) ? strstr(own, "\n0::/") : own;
+	if (!line)
+		return NULL;
+	line = strchr(line, '/');
+	line[strcspn(line, "\n")] = 0;
+	end = strrchr(line, '/');
+	if (end == line)
+		return NULL; // the root is above it
+	*end = 0;
+	dir = xasprintf("%s%s", mount, line);
+	if (!is_ours(dir))
+		free(steal(&dir));
+	return dir;
+}
+
+// Version 2's hierarchy: from where it can be used.
+static void find_place(struct hierarchies *h)
+{
+	char *dir = h->v2 && !is_ours(h->v2) ? delegated(h->v2) : NULL;
+
+	if (!dir)
+		return;
+	free(h->v2);
+	h->v2 = dir;
+}
+
 static void hierarchies_fini(struct hierarchies *h)
 {
 	free(h->v2);
@@ -95,7 +147,9 @@ static int cannot(int r, const char *dir, const char *what)
 		r == -EBUSY ? " (a container's own root group hands down no controllers: "
 			      "limits are the host's to set)"
 			: r == -EACCES || r == -EPERM || r == -EROFS
-			? " (limits need root, and a cgroup file system that can be written)"
+			? " (limits need root and a cgroup file system that can be written, or a group that was delegated to "
+			  "this user; systemd gives one: systemd-run --user --scope -p MemoryMax=... -p CPUQuota=... "
+			  "-p TasksMax=... fcpull run ...)"
 			: "");
 }
 
@@ -290,6 +344,7 @@ int cgroup_make(const char *name, const struct cgroup_limits *l, struct cgroup *
 	int r = 0;
 
 	mountinfo_each("self", note_mount, &h);
+	find_place(&h);
 	for (size_t i = 0; i < CGROUP_MAX && !r; i++) {
 		const char *dir;
 		bool v2;
