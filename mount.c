@@ -153,9 +153,11 @@ static int take_mount_option(const char *s, void *arg)
 	if (!strcmp(s, "rw") && mount_is_helper)
 		return 0;
 	if (!strncmp(s, "driver=", 7)) {
-		if (!driver_find(s + 7))
+		const struct driver *d = driver_find(s + 7);
+
+		if (!d)
 			return opt_bad_word("mount option driver=NAME", "erofs or fuse", s + 7);
-		ret->driver = xstrdup(s + 7);
+		ret->driver = d->name;
 		return 0;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(attrs); i++)

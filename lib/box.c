@@ -353,7 +353,7 @@ static void take_signals(struct run *r)
 static void take_control(struct run *r)
 {
 	const struct box *b = &r->init.box;
-	char byte;
+	char byte = 0;
 	int fd;
 	ssize_t n = recv_fd(r->init.ctl, &byte, 1, MSG_DONTWAIT, &fd);
 

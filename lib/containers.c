@@ -255,7 +255,7 @@ static void correct(struct container *c)
 static int look_at(int dir, const char *id, struct container *ret)
 {
 	char name[FILE_NAME_LEN];
-	struct container c;
+	struct container c = { 0 };
 	bool dead;
 	int r;
 

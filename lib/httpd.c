@@ -447,7 +447,11 @@ static int resolve(const char *text, struct addrinfo **ret)
 
 static int bind_to(struct httpd *h, const struct addrinfo *a)
 {
-	struct sockaddr_storage is = { 0 };
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} is = { 0 };
 	socklen_t n = sizeof is;
 	int one = 1;
 
@@ -455,10 +459,9 @@ static int bind_to(struct httpd *h, const struct addrinfo *a)
 	if (h->listener < 0 ||
 		setsockopt(h->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) ||
 		bind(h->listener, a->ai_addr, a->ai_addrlen) || listen(h->listener, 128) ||
-		getsockname(h->listener, (struct sockaddr *)&is, &n))
+		getsockname(h->listener, &is.any, &n))
 		return warn_errno(-errno, "listen on %s", log_quote(h->conf.listen));
-	h->port = ntohs(is.ss_family == AF_INET ? ((struct sockaddr_in *)&is)->sin_port
-						: ((struct sockaddr_in6 *)&is)->sin6_port);
+	h->port = ntohs(is.any.sa_family == AF_INET ? is.v4.sin_port : is.v6.sin6_port);
 	return 0;
 }
 

@@ -466,6 +466,7 @@ static void end_ok(struct job *j, const struct job_result *result, int64_t now)
 {
 	bool own = *j->again_digest && !strcmp(j->again_digest, result->digest);
 
+	// cppcheck-suppress ctunullpointer ; jobq_end says with which ends it is there
 	j->result = *result;
 	j->state = JOB_DONE;
 	j->finished = now;
@@ -481,6 +482,7 @@ static void end_badly(
 	unsigned most = lasting && !j->again ? MIN(q->conf.attempts, JOBQ_LASTING_ATTEMPTS)
 					     : q->conf.attempts;
 
+	// cppcheck-suppress ctunullpointer ; as above
 	snprintf(j->error, sizeof j->error, "%s", error);
 	j->finished = now;
 	j->interrupted = 0;

@@ -2,7 +2,9 @@
 //
 // The edge for the bodies that the service is sent. CNCF distribution: {"events": [...]}, each with
 // action, target and request (distribution's "notifications" specification). Harbor: type
-// PUSH_ARTIFACT with event_data, or a CloudEvent harbor.artifact.pushed with data.
+// PUSH_ARTIFACT with event_data, or a CloudEvent harbor.artifact.pushed with the same as its data
+// (goharbor/harbor: src/pkg/notifier/formats/cloudevents.go and default.go, model/event.go); a push
+// without a tag has the digest as "tag" (src/controller/event/handler/webhook/artifact/artifact.go).
 // SPDX-License-Identifier: Apache-2.0
 #ifndef NOTIFY_H
 #define NOTIFY_H

@@ -66,11 +66,11 @@ enum {
 // NEVER is CAP_CHOWN, which no call here is for.
 enum { NEVER = 0 };
 
-#define CALL(name) SYS_##name, #name
+#define CALL(name) #name, SYS_##name
 
 struct refusal {
-	uint32_t nr;
 	const char *name;
+	uint32_t nr;
 	uint16_t err;
 	uint8_t unless;
 };
@@ -80,14 +80,14 @@ static const struct refusal refusals[] = {
 	{ CALL(mount), EPERM, CAP_SYS_ADMIN },
 	{ CALL(umount2), EPERM, CAP_SYS_ADMIN },
 	{ CALL(pivot_root), EPERM, CAP_SYS_ADMIN },
-	{ NR_OPEN_TREE, "open_tree", EPERM, CAP_SYS_ADMIN },
-	{ NR_MOVE_MOUNT, "move_mount", EPERM, CAP_SYS_ADMIN },
-	{ NR_FSOPEN, "fsopen", EPERM, CAP_SYS_ADMIN },
-	{ NR_FSCONFIG, "fsconfig", EPERM, CAP_SYS_ADMIN },
-	{ NR_FSMOUNT, "fsmount", EPERM, CAP_SYS_ADMIN },
-	{ NR_FSPICK, "fspick", EPERM, CAP_SYS_ADMIN },
-	{ NR_MOUNT_SETATTR, "mount_setattr", EPERM, CAP_SYS_ADMIN },
-	{ NR_OPEN_TREE_ATTR, "open_tree_attr", EPERM, CAP_SYS_ADMIN },
+	{ "open_tree", NR_OPEN_TREE, EPERM, CAP_SYS_ADMIN },
+	{ "move_mount", NR_MOVE_MOUNT, EPERM, CAP_SYS_ADMIN },
+	{ "fsopen", NR_FSOPEN, EPERM, CAP_SYS_ADMIN },
+	{ "fsconfig", NR_FSCONFIG, EPERM, CAP_SYS_ADMIN },
+	{ "fsmount", NR_FSMOUNT, EPERM, CAP_SYS_ADMIN },
+	{ "fspick", NR_FSPICK, EPERM, CAP_SYS_ADMIN },
+	{ "mount_setattr", NR_MOUNT_SETATTR, EPERM, CAP_SYS_ADMIN },
+	{ "open_tree_attr", NR_OPEN_TREE_ATTR, EPERM, CAP_SYS_ADMIN },
 	{ CALL(open_by_handle_at), EPERM,
 		CAP_DAC_READ_SEARCH }, // "shocker": any file of the file system by its handle
 	{ CALL(fanotify_init), EPERM, CAP_SYS_ADMIN },
@@ -95,18 +95,18 @@ static const struct refusal refusals[] = {
 	// libraries then use clone.
 	{ CALL(setns), EPERM, CAP_SYS_ADMIN },
 	{ CALL(unshare), EPERM, CAP_SYS_ADMIN },
-	{ NR_CLONE3, "clone3", ENOSYS, CAP_SYS_ADMIN },
+	{ "clone3", NR_CLONE3, ENOSYS, CAP_SYS_ADMIN },
 	// other processes' memory and files beyond what ptrace (allowed, as in docker) shows
 	{ CALL(kcmp), EPERM, CAP_SYS_PTRACE },
-	{ NR_PIDFD_GETFD, "pidfd_getfd", EPERM, CAP_SYS_PTRACE },
+	{ "pidfd_getfd", NR_PIDFD_GETFD, EPERM, CAP_SYS_PTRACE },
 	// keyrings have no namespaces worth the name
 	{ CALL(add_key), EPERM, NEVER },
 	{ CALL(keyctl), EPERM, NEVER },
 	{ CALL(request_key), EPERM, NEVER },
 	// large attack surface for little use: io_uring, BPF, perf, userfaultfd
-	{ NR_IO_URING_SETUP, "io_uring_setup", ENOSYS, NEVER },
-	{ NR_IO_URING_ENTER, "io_uring_enter", ENOSYS, NEVER },
-	{ NR_IO_URING_REGISTER, "io_uring_register", ENOSYS, NEVER },
+	{ "io_uring_setup", NR_IO_URING_SETUP, ENOSYS, NEVER },
+	{ "io_uring_enter", NR_IO_URING_ENTER, ENOSYS, NEVER },
+	{ "io_uring_register", NR_IO_URING_REGISTER, ENOSYS, NEVER },
 	{ CALL(bpf), EPERM, CAP_SYS_ADMIN },
 	{ CALL(perf_event_open), EPERM, CAP_SYS_ADMIN },
 	{ CALL(userfaultfd), EPERM, NEVER },
@@ -123,7 +123,7 @@ static const struct refusal refusals[] = {
 	{ CALL(swapon), EPERM, NEVER },
 	{ CALL(swapoff), EPERM, NEVER },
 	{ CALL(quotactl), EPERM, CAP_SYS_ADMIN },
-	{ NR_QUOTACTL_FD, "quotactl_fd", EPERM, CAP_SYS_ADMIN },
+	{ "quotactl_fd", NR_QUOTACTL_FD, EPERM, CAP_SYS_ADMIN },
 	{ CALL(vhangup), EPERM, CAP_SYS_TTY_CONFIG },
 	{ CALL(lookup_dcookie), EPERM, CAP_SYS_ADMIN },
 	{ CALL(nfsservctl), EPERM, NEVER },
@@ -133,7 +133,7 @@ static const struct refusal refusals[] = {
 	{ CALL(migrate_pages), EPERM, CAP_SYS_NICE },
 	{ CALL(get_mempolicy), EPERM, CAP_SYS_NICE },
 	{ CALL(set_mempolicy), EPERM, CAP_SYS_NICE },
-	{ NR_SET_MEMPOLICY_HOME_NODE, "set_mempolicy_home_node", EPERM, CAP_SYS_NICE },
+	{ "set_mempolicy_home_node", NR_SET_MEMPOLICY_HOME_NODE, EPERM, CAP_SYS_NICE },
 #ifdef SYS_kexec_file_load
 	{ CALL(kexec_file_load), EPERM, CAP_SYS_BOOT },
 #endif
@@ -161,8 +161,8 @@ struct condition {
 
 // Refused when all conditions hold.
 struct arg_refusal {
-	uint32_t nr;
 	const char *name;
+	uint32_t nr;
 	uint16_t err;
 	uint8_t unless;
 	struct condition when[2];

@@ -11,6 +11,7 @@ notify_config() {	# notify_config PORT: what makes docker-registry tell the serv
 registry_that_tells() {	# registry_that_tells KIND: sets REG_HOST, SVC_PORT
 	need docker-registry skopeo curl jq
 	SVC_PORT=$(service_port)
+	# shellcheck disable=SC2034 # registry_start reads it
 	REGISTRY_EXTRA=$(notify_config "$SVC_PORT")
 	registry_up r "$1"
 	unset REGISTRY_EXTRA
@@ -33,6 +34,7 @@ CURL_TLS=()
 service_stop() {	# service_stop SIGNAL
 	[ -n "${SVC_PID-}" ] || return 0
 	kill "-$1" "$SVC_PID" 2>/dev/null || true
+	# shellcheck disable=SC2034 # for the cases
 	wait "$SVC_PID" 2>/dev/null || SVC_RC=$?
 	SVC_PID=
 }

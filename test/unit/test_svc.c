@@ -102,11 +102,27 @@ static void test_harbor(void)
 			ps.n == 1 &&
 			is(0, "hub.example", "library/debian", "latest", "sha256:" HEX64),
 		"Harbor's webhook");
+	// each member that Harbor's formatter writes, in the order of CloudEvents' JSON
+	ok(!parse("{\"specversion\":\"1.0\",\"id\":\"4b2f\",\"source\":\"/projects/1/webhook/policies/3\","
+		  "\"type\":\"harbor.artifact.pushed\",\"datacontenttype\":\"application/json\","
+		  "\"time\":\"2023-03-06T06:08:43Z\",\"data\":{\"resources\":[{\"digest\":\"sha256:" HEX64
+		  "\",\"tag\":\"1\",\"resource_url\":\"h:443/a/b:1\"}],\"repository\":{"
+		  "\"date_created\":1677053165,\"name\":\"b\",\"namespace\":\"a\","
+		  "\"repo_full_name\":\"a/b\",\"repo_type\":\"public\"}},"
+		  "\"operator\":\"robot$a+ci\",\"requestid\":\"2eed\"}") &&
+			ps.n == 1 && is(0, "h:443", "a/b", "1", "sha256:" HEX64),
+		"as a CloudEvent");
 	ok(!parse("{\"specversion\":\"1.0\",\"type\":\"harbor.artifact.pushed\",\"data\":{\"resources\":"
+		  "[{\"digest\":\"sha256:" HEX64 "\",\"tag\":\"sha256:" HEX64
+		  "\",\"resource_url\":\"h:443/a/b@sha256:" HEX64 "\"}],\"repository\":{"
+		  "\"repo_full_name\":\"a/b\"}}}") &&
+			!ps.n && ps.ignored == 1,
+		"its push by digest has no tag");
+	ok(!parse("{\"specversion\":\"1.0\",\"type\":\"harbor.artifact.pulled\",\"data\":{\"resources\":"
 		  "[{\"tag\":\"1\",\"resource_url\":\"h:443/a/b:1\"}],\"repository\":{"
 		  "\"repo_full_name\":\"a/b\"}}}") &&
-			is(0, "h:443", "a/b", "1", ""),
-		"as a CloudEvent");
+			!ps.n && ps.ignored == 1,
+		"a pull as a CloudEvent");
 	ok(!parse("{\"type\":\"DELETE_ARTIFACT\",\"event_data\":{}}") && !ps.n && ps.ignored == 1,
 		"another event of it");
 	pushes_fini(&ps);
