@@ -52,7 +52,7 @@ static void put_escaped(struct buf *b, const char *s)
 static int receive(int sock, int *ret_fd)
 {
 	ssize_t n;
-	char byte;
+	char byte = 0;
 
 	do
 		n = recv_fd(sock, &byte, 1, 0, ret_fd);
