@@ -10,6 +10,7 @@
 #       REGISTRY_EXTRA, if set, is more of its configuration.
 #   registry_stop NAME        by the recorded process ids
 #   registry_stop_all
+#   registry_quiet NAME       until each request of a client that has ended stands in its log, which is written after the answer
 #   registry_file NAME FILE   prints the path of one of these files
 #   make_ca DIR [NAMES]       ca.pem ca.key cert.pem cert.key in DIR; NAMES as in subjectAltName
 #
@@ -50,6 +51,19 @@ registry_wait() {	# registry_wait PORT PID: until it listens
 	return 1
 }
 
+# No connection is open at its end: it closes one when the last request's line is written. (01 established, 06 time-wait, 0A listening)
+registry_idle() {
+	! awk -v p=":$(printf %04X "$(cat "$REGISTRY_DIR/$1/port")")\$" '$2 ~ p && $4 != "06" && $4 != "0A" { found = 1 } END { exit !found }' \
+		/proc/net/tcp /proc/net/tcp6 2>/dev/null
+}
+registry_quiet() {
+	for _ in $(seq 40); do
+		registry_idle "$1" && return 0
+		sleep 0.05
+	done
+	return 0	# whoever holds a connection open is waited for no longer
+}
+
 registry_config() {	# registry_config DIR PORT KIND
 	local d=$1 port=$2 kind=$3
 	printf '%s\n' 'version: 0.1' 'log:' '  level: warn' 'storage:' '  filesystem:' "    rootdirectory: $d/data" \
@@ -76,6 +90,7 @@ registry_start() {
 	local d=$REGISTRY_DIR/$1 port=$2 kind=$3
 	rm -rf "$d"
 	mkdir -p "$d/data"
+	echo "$port" >"$d/port"
 	[ "$kind" = plain ] || make_ca "$d"
 	[ "$kind" != htpasswd ] || htpasswd -Bbn "$REGISTRY_USER" "$REGISTRY_PASSWORD" >"$d/htpasswd"
 	[ "$kind" != token ] || registry_token_server "$d" $((port + 1)) || { echo "token server: $(cat "$d/token.out")" >&2; return 1; }

@@ -67,6 +67,15 @@ retry() {	# retry SECONDS COMMAND...: until it succeeds
 		sleep 0.1
 	done
 }
+# No control group of a container is left: those of a conversion service (serve-PID) may be that of a test beside.
+no_groups() {
+	local d serving
+	# shellcheck disable=SC2044
+	for d in $(find /sys/fs/cgroup -maxdepth 2 -name fcpull-run 2>/dev/null); do
+		serving=$(find "$d" -mindepth 1 -maxdepth 1 -type d -name 'serve-*' 2>/dev/null)
+		[ -n "$serving" ] && [ -z "$(find "$d" -mindepth 1 -maxdepth 1 -type d ! -name 'serve-*' 2>/dev/null)" ] || return 1
+	done
+}
 must_match() {	# must_match PATTERN FILE
 	# counted, not -q: a writer whose reader has left dies of SIGPIPE
 	[ "$(grep -Eac -e "$1" "$2")" -gt 0 ] && return 0
@@ -324,6 +333,7 @@ fcr() {
 	"$FCPULL" "$verb" --cacert "$REG_CA" --creds "$REG_CREDS" "$@"
 }
 blob_bytes() {	# blob_bytes NAME: bytes of blobs that the registry has sent so far
+	registry_quiet "$1"
 	awk '/"GET [^ ]*\/blobs\// { sub(/.*HTTP\/[0-9.]*" /, ""); if ($1 < 300) n += $2 } END { printf "%.0f\n", n }' "$(registry_file "$1" log)"
 }
 sk_inspect() { skopeo inspect --cert-dir "$REG_CERTS" --creds "$REG_CREDS" "$@"; }
