@@ -35,6 +35,7 @@ make_ca() {
 		openssl x509 -req -CA "$d/ca.pem" -CAkey "$d/ca.key" -CAcreateserial -sha256 -days 30 -extfile "$d/ext" -out "$d/cert.pem" 2>/dev/null
 }
 
+# shellcheck disable=SC2013
 registry_listens() {	# registry_listens PORT PID: it does, not another one that was faster
 	local inode
 	for inode in $(awk -v p=":$(printf %04X "$1")\$" '$4 == "0A" && $2 ~ p { print $10 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null); do
