@@ -144,8 +144,9 @@ static int no_controller(const char *name)
 static int cannot(int r, const char *dir, const char *what)
 {
 	return warn_errno(r, "cannot %s '%s'%s", what, dir,
-		r == -EBUSY ? " (a container's own root group hands down no controllers: "
-			      "limits are the host's to set)"
+		r == -EBUSY
+			? " (a group that has processes, such as a container's own root, hands down no controllers: "
+			  "limits are to be set from above it)"
 			: r == -EACCES || r == -EPERM || r == -EROFS
 			? " (limits need root and a cgroup file system that can be written, or a group that was delegated to "
 			  "this user; systemd gives one: systemd-run --user --scope -p MemoryMax=... -p CPUQuota=... "
