@@ -62,7 +62,7 @@ common = -std=gnu11 -D_GNU_SOURCE -DFCPULL_VERSION='"$(VERSION)"' -DFCPULL_DATE=
 host = $(common) -isystem $(HOST)/include -g -O1 -fno-omit-frame-pointer
 
 # What every byte of an image, every read of a mount or every entry of a tree passes through is compiled for speed, all
-# other code of ours for size: 2.39 instead of 2.50 MB.
+# other code of ours for size: 98 KB less.
 HOT = $(addprefix lib/,ahead% base.c blob.c cutter% entry% erofs% feed% flatten% fuse% gunzip% hash% index% inflate% ingest% intake% journal% lazy% \
 	pack% reader% sender% stream% tar% tree% walk% xfer%)
 

@@ -1,8 +1,9 @@
 // cgroup.h - a control group of its own for a container or a conversion with limits, of version 2 or 1
 //
 // It lies in fcpull-run/NAME of each hierarchy that is needed, below what this process sees as its
-// root, or below what of version 2's was delegated to this user. Whoever made it holds a lock on its directory as long as it lives; one that nobody holds is
-// a dead one's, and is removed by the next who makes one.
+// root, or below what of version 2's was delegated to this user. Whoever made it holds a lock on its
+// directory as long as it lives; one that nobody holds is a dead one's, and is removed by the next
+// who makes one.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef CGROUP_H
 #define CGROUP_H
