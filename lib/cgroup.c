@@ -55,6 +55,15 @@ static void note_mount(void *arg, const struct mount_line *m)
 			h->v1[i] = xstrdup(m->path);
 }
 
+// What one read gives of a file of the kernel's (its size is not known), as a string; "" if it cannot be read.
+static void read_text(const char *path, char *out, size_t cap)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, cap - 1);
+
+	out[MAX(n, 0)] = 0;
+}
+
 // May this process hand controllers down in `dir`, and move processes below it?
 static bool is_ours(const char *dir)
 {
@@ -73,12 +82,9 @@ static bool is_ours(const char *dir)
 // ours. (Who delegates a group gives away its directory and these files: Linux, cgroup-v2.rst, "Delegation".)
 static char *delegated(const char *mount)
 {
-	char own[PATH_MAX], *line, *end;
-	cleanup_fd int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, own, sizeof own - 1);
-	char *dir;
+	char own[PATH_MAX], *line, *end, *dir;
 
-	own[MAX(n, 0)] = 0;
+	read_text("/proc/self/cgroup", own, sizeof own);
 	line = strncmp(own, "0::/", 4) ? strstr(own, "\n0::/") : own;
 	if (!line)
 		return NULL;
@@ -123,11 +129,9 @@ static int write_text(const char *dir, const char *file, const char *text)
 static bool v2_has(const char *dir, const char *controller)
 {
 	cleanup_free char *path = xasprintf("%s/cgroup.controllers", dir);
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char text[512];
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
 
-	text[MAX(n, 0)] = 0;
+	read_text(path, text, sizeof text);
 	return has_word(text, controller, " \n");
 }
 
@@ -373,12 +377,10 @@ uint64_t cgroup_oom_kills(const struct cgroup *c)
 	for (size_t i = 0; i < c->n * ARRAY_LEN(files) && !n; i++) {
 		cleanup_free char *path = xasprintf(
 			"%s/%s", c->dirs[i / ARRAY_LEN(files)], files[i % ARRAY_LEN(files)]);
-		cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 		char text[1024];
-		ssize_t len = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
 		const char *line;
 
-		text[MAX(len, 0)] = 0;
+		read_text(path, text, sizeof text);
 		line = strstr(text, "\noom_kill ");
 		n = line ? strtoull(line + 10, NULL, 10) : 0;
 	}
