@@ -53,7 +53,7 @@ def measured(cmd, env=None, watch=None):
     done = threading.Event()
 
     def look():
-        while not done.wait(0.05):
+        while not done.wait(0.2):  # seldom, since it takes time of the same processors
             seen = set()
             peak[0] = max(peak[0], used_below(watch, seen) + used_by_open_files(p.pid, seen))
 

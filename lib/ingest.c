@@ -62,29 +62,31 @@ static void tee_update(void *arg, struct sha256 *h, const uint8_t *p, size_t n)
 
 // ---- contents into blocks ----
 
+// What is written waits in the buffer until that is full, so that small files cost no call each.
 struct spool {
 	int fd;
 	uint64_t tail;	// next free block
+	uint64_t start; // the block that the buffer begins with; what is before it has been written
 	uint64_t dirty; // blocks below this may hold bytes of a content that was dropped again
 	uint8_t *buf;	// IO_SIZE
 	struct cutter *cut;
 	struct tee *tee;
 };
 
-// Writes the buffer's `whole` blocks of bytes at block. Zeros are left as holes where nothing was
-// before.
-static int spool_write(struct spool *sp, uint64_t block, size_t whole)
+// Writes the buffer's first `whole` blocks of bytes; it begins behind them then. Zeros are left as holes where
+// nothing was before.
+static int spool_write(struct spool *sp, size_t whole)
 {
-	int r;
+	int r = 0;
 
-	if (block >= sp->dirty && is_zero(sp->buf, whole))
-		return 0;
-	r = pwrite_full(sp->fd, sp->buf, whole, block << BLOCK_SHIFT);
-	if (r)
-		return warn_errno(r, "write the decoded layer%s",
-			r == -ENOSPC ? " (TMPDIR names another place)" : "");
-	sp->dirty = MAX(sp->dirty, block + (whole >> BLOCK_SHIFT));
-	return 0;
+	if (sp->start < sp->dirty || !is_zero(sp->buf, whole)) {
+		r = pwrite_full(sp->fd, sp->buf, whole, sp->start << BLOCK_SHIFT);
+		sp->dirty = MAX(sp->dirty, sp->start + (whole >> BLOCK_SHIFT));
+	}
+	sp->start += whole >> BLOCK_SHIFT;
+	return r ? warn_errno(r, "write the decoded layer%s",
+			   r == -ENOSPC ? " (TMPDIR names another place)" : "")
+		 : 0;
 }
 
 // Reads n bytes of the file, or less at its end; -errno.
@@ -104,46 +106,65 @@ static ssize_t fill(struct tar *t, uint8_t *buf, size_t n)
 	return (ssize_t)got;
 }
 
-// The buffer holds n bytes of a file: takes their sums (file: of the file, or NULL) and writes them.
-static int spool_piece(struct spool *sp, uint64_t block, size_t n, struct sha256 *file)
+// The buffer has n more bytes of a file at p: takes their sums (file: of the file, or NULL). Returns how many
+// bytes of whole blocks they are.
+static size_t spool_piece(struct spool *sp, uint8_t *p, size_t n, struct sha256 *file)
 {
 	size_t whole = (n + BLOCK_BYTES - 1) & ~(size_t)(BLOCK_BYTES - 1);
 
-	memset(sp->buf + n, 0, whole - n);
+	memset(p + n, 0, whole - n);
 	if (file)
-		tee_update(sp->tee, file, sp->buf, n);
+		tee_update(sp->tee, file, p, n);
 	if (sp->cut)
-		cutter_add(sp->cut, sp->buf, whole);
+		cutter_add(sp->cut, p, whole);
 	if (sp->tee->p >= sp->buf && sp->tee->p < sp->buf + IO_SIZE)
 		tee_flush(sp->tee);
-	return spool_write(sp, block, whole);
+	return whole;
 }
 
 // Stores a file's data at the tail; learns its digest if `ret` is given.
 static int spool_file(struct spool *sp, struct tar *t, uint64_t size, struct digest *ret)
 {
 	struct sha256 h;
-	uint64_t block = sp->tail;
+	size_t at; // in the buffer
 
+	// what was written of a content that was dropped is written over
+	sp->start = MIN(sp->start, sp->tail);
+	at = (size_t)(sp->tail - sp->start) << BLOCK_SHIFT;
 	sha256_init(&h);
 	for (uint64_t left = size; left;) {
-		size_t want = (size_t)MIN(left, IO_SIZE);
-		ssize_t n = fill(t, sp->buf, want);
-		int r;
+		size_t want = (size_t)MIN(left, (uint64_t)(IO_SIZE - at));
+		ssize_t n = fill(t, sp->buf + at, want);
+		int r = 0;
 
 		if (n < 0)
 			return (int)n;
 		if ((size_t)n != want)
 			return -EBADMSG; // the tar reader has said why
-		r = spool_piece(sp, block, want, ret ? &h : NULL);
+		at += spool_piece(sp, sp->buf + at, want, ret ? &h : NULL);
+		if (at == IO_SIZE) {
+			r = spool_write(sp, at);
+			at = 0;
+		}
 		if (r)
 			return r;
-		block += blocks_of(want);
 		left -= want;
 	}
 	if (ret)
 		*ret = sha256_final(&h);
 	return 0;
+}
+
+// Writes what waits, and makes the file as long as its blocks are.
+static int spool_end(struct spool *sp)
+{
+	int r = 0;
+
+	if (sp->tail > sp->start)
+		r = spool_write(sp, (size_t)(sp->tail - sp->start) << BLOCK_SHIFT);
+	if (!r && ftruncate(sp->fd, (off_t)(sp->tail << BLOCK_SHIFT)))
+		r = warn_errno(-errno, "write the decoded layer");
+	return r;
 }
 
 // A lower layer's content is stored only if a name of that layer still had it at the layer's end.
@@ -254,9 +275,7 @@ static int take_layer(struct ingest *in, struct stream *plain)
 			digest_str(&got, is), digest_str(in->diff_id, want));
 	}
 	in->blocks = (uint32_t)sp.tail;
-	if (ftruncate(in->spool, (off_t)(sp.tail << BLOCK_SHIFT)))
-		return warn_errno(-errno, "write the decoded layer");
-	return 0;
+	return spool_end(&sp);
 }
 
 int ingest_layer(struct ingest *in, struct stream *plain)

@@ -13,6 +13,7 @@
 #include "opt.h"
 #include "pack.h"
 #include "tap.h"
+#include "tarfile.h"
 
 #define M "application/vnd.oci.image.manifest.v1+json"
 #define C "application/vnd.oci.image.config.v1+json"
@@ -24,39 +25,6 @@ static struct store *store;
 static char dir[] = "/tmp/test_rescue-XXXXXX";
 
 // ---- tars ----
-
-static void put_octal(char *to, size_t n, uint64_t v)
-{
-	snprintf(to, n, "%0*llo", (int)n - 1, (unsigned long long)v);
-}
-
-// seed = 0: zeros; the same seed and size: the same content.
-static void put_file(struct buf *tar, const char *name, size_t size, uint32_t seed)
-{
-	char h[512] = { 0 };
-	unsigned sum = 0;
-	uint32_t x = seed;
-	cleanup_free uint8_t *p = xcalloc(1, size + 512);
-
-	snprintf(h, 100, "%s", name);
-	put_octal(h + 100, 8, 0644);
-	put_octal(h + 108, 8, 0);
-	put_octal(h + 116, 8, 0);
-	put_octal(h + 124, 12, size);
-	put_octal(h + 136, 12, 1600000000);
-	memset(h + 148, ' ', 8);
-	h[156] = '0';
-	memcpy(h + 257, "ustar\00000", 8);
-	for (size_t i = 0; i < sizeof h; i++)
-		sum += (unsigned char)h[i];
-	put_octal(h + 148, 7, sum);
-	buf_add(tar, h, sizeof h);
-	for (size_t i = 0; i < size && seed; i++) {
-		x = x * 1664525u + 1013904223u;
-		p[i] = (uint8_t)(x >> 24);
-	}
-	buf_add(tar, p, (size + 511) / 512 * 512);
-}
 
 static void make_tars(struct buf tar[static LAYERS])
 {
