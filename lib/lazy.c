@@ -144,6 +144,7 @@ void lazy_land(struct lazy *lz, uint32_t chunk, const struct chunk_view *c, cons
 			struct overlap o = lazy_overlap(c, req);
 
 			memcpy((uint8_t *)req->buf + o.to, plain + o.from, o.n);
+			atomic_fetch_add(&lz->taken, o.n);
 		}
 		free(w);
 		lazy_settle(lz, req, error);
@@ -245,7 +246,10 @@ bool lazy_copy_here(struct lazy *lz, uint32_t chunk, const struct lazy_req *req)
 	if (lz->state[chunk] != ST_OK)
 		return boot_copy(lz, &c, req);
 	at = ((uint64_t)c.block << BLOCK_SHIFT) + o.from;
-	return !pread_full(lz->spaces[c.space].file.fd, (uint8_t *)req->buf + o.to, o.n, at);
+	if (pread_full(lz->spaces[c.space].file.fd, (uint8_t *)req->buf + o.to, o.n, at))
+		return false;
+	atomic_fetch_add(&lz->taken, o.n);
+	return true;
 }
 
 static void set_deadline(const struct lazy *lz, struct lazy_req *req)

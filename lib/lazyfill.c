@@ -18,24 +18,37 @@
 #define NAP_MS 20
 #define QUIET_BOOT_MS 4000     // after the boot stream: the start is over
 #define QUIET_NONE_MS 10000    // after the mount, without one
-#define BULK_BYTES (64u << 20) // wanted by readers, and ...
+#define BULK_BYTES (64u << 20) // taken by readers, and ...
 #define BULK_PART 8	       // ... this part of the image: it is being read whole
 #define MISSES 32	       // requests for readers: what the start reads was not foreseen
 #define AGAIN_MS 15000	       // after a failure
+#define QUEUE_LOW 16	       // chunks
 #define QUEUED_BYTES (8u << 20)
+// of one request: what the wire brings in this time, besides the way there and back
+#define REQUEST_NS 5000000u
+#define REQUEST_MIN (256u << 10)
+#define REQUEST_FIRST (512u << 10)
+#define REQUEST_MAX (2u << 20)
+#define PACE_REQUESTS 4 // from which the rate is learnt
 
 struct background {
 	pthread_t thread;
 	bool running;
 	uint64_t begun;
-	uint64_t failed;   // when, ns; 0: not
-	_Atomic bool full; // what is fetched cannot be kept
-	uint64_t total;	   // compressed bytes of the image
-	uint64_t sent;	   // put into the queue since ...
-	uint64_t since;	   // ... this, for the rate
-	uint32_t pos;	   // next chunk
-	uint32_t passed;   // chunks looked at in this round
+	uint64_t failed;       // when, ns; 0: not
+	_Atomic bool full;     // what is fetched cannot be kept
+	uint64_t total, plain; // bytes of the image, compressed and not
+	uint64_t sent;	       // put into the queue since ...
+	uint64_t since;	       // ... this, for the rate
+	uint32_t pos;	       // next chunk
+	uint32_t passed;       // chunks looked at in this round
+	uint64_t followed;     // when the reader whose place is that of the fill needed it
 	bool started_said, whole_said;
+	size_t request;		      // compressed bytes of the next request
+	uint64_t nearest;	      // ns, the shortest time until a request's first byte
+	uint64_t measured, measuring; // when the last measurement ended, and this one began
+	uint64_t got;		      // bytes since
+	unsigned requests;
 };
 
 // ---- everything, for pull ----
@@ -116,19 +129,28 @@ static uint64_t ms_since(uint64_t ns)
 	return now > ns ? (now - ns) / 1000000 : 0;
 }
 
-// Readers have wanted a good part of the image from the network.
+static bool is_much(uint64_t bytes, uint64_t of)
+{
+	return bytes > BULK_BYTES && bytes > of / BULK_PART;
+}
+
+// Readers have wanted a good part of the image that neither the store nor the boot stream had.
+static bool is_unforeseen(const struct lazy *lz)
+{
+	return is_much(lz->stats->demand_bytes, lz->background->total);
+}
+
+// They are reading all of it.
 static bool is_bulk(const struct lazy *lz)
 {
-	uint64_t bytes = lz->stats->demand_bytes;
-
-	return bytes > BULK_BYTES && bytes > lz->background->total / BULK_PART;
+	return is_unforeseen(lz) || is_much(lz->taken, lz->background->plain);
 }
 
 static bool start_is_over(struct lazy *lz)
 {
 	uint64_t when;
 
-	if (is_bulk(lz))
+	if (is_unforeseen(lz))
 		return true;
 	if (!boot_over(lz, &when))
 		return false;
@@ -147,6 +169,42 @@ static bool may_queue(const struct lazy *lz)
 		return false;
 	return !rate || b->sent <= ms_since(b->since) * rate / 1000;
 }
+
+// ---- the size of its requests ----
+
+// Requests of the fill are under way when a reader wants something else, and what is under way shares the wire with
+// that: so a request is as small as it may be without the wire having to wait for the next one. Who reads all of
+// the image has no use for that.
+size_t background_request(const struct lazy *lz)
+{
+	return is_bulk(lz) ? REQUEST_MAX : lz->background->request;
+}
+
+// bytes came from `begun` to now, the first at `first` (ns).
+void background_fetched(struct lazy *lz, uint64_t begun, uint64_t first, size_t bytes)
+{
+	struct background *b = lz->background;
+	uint64_t now = now_ns();
+
+	pthread_mutex_lock(&lz->lock);
+	b->nearest = MIN(b->nearest, first - begun);
+	if (!b->requests++)
+		b->measuring = MAX(begun, b->measured);
+	b->got += bytes;
+	if (b->requests == PACE_REQUESTS) {
+		uint64_t rate =
+			b->got * 1000000 / (MAX(now - b->measuring, 1000u) / 1000); // a second
+
+		b->request = (size_t)MIN(REQUEST_MAX,
+			MAX(REQUEST_MIN, rate / 1000 * ((REQUEST_NS + b->nearest) / 1000) / 1000));
+		b->measured = now;
+		b->requests = 0;
+		b->got = 0;
+	}
+	pthread_mutex_unlock(&lz->lock);
+}
+
+// ---- what is to be fetched ----
 
 // The next chunk that is neither here nor on its way. Called with the lock held.
 static bool next_missing(struct lazy *lz, uint32_t *ret)
@@ -171,16 +229,37 @@ static bool next_missing(struct lazy *lz, uint32_t *ret)
 	return false;
 }
 
-// Tops the queue up. False: there is nothing left to fetch.
+// Goes on from where a reader has just needed something that was not here: what comes behind it is what is
+// likely to be needed next. What is queued elsewhere is found again by the round. Called with the lock held.
+static void follow_readers(struct lazy *lz)
+{
+	struct background *b = lz->background;
+
+	if (lz->demanded == b->followed || lz->fill_left)
+		return;
+	b->followed = lz->demanded;
+	b->pos = lz->demanded_chunk;
+	b->passed = 0;
+	for (; lz->fill.n; queue_drop(&lz->fill)) {
+		struct chunk_view c;
+
+		index_chunk(lz->conf.ix, queue_head(&lz->fill), &c);
+		b->sent -= MIN(b->sent, (uint64_t)c.clen);
+	}
+}
+
+// Tops the queue up if it is low. False: there is nothing left to fetch.
 static bool top_up(struct lazy *lz)
 {
 	struct background *b = lz->background;
 	uint64_t queued = 0;
 	uint32_t chunk;
-	bool more = true;
+	bool more = true, low;
 
 	pthread_mutex_lock(&lz->lock);
-	while (queued < QUEUED_BYTES && !b->full && may_queue(lz) &&
+	follow_readers(lz);
+	low = lz->fill.n < QUEUE_LOW;
+	while (low && queued < QUEUED_BYTES && !b->full && may_queue(lz) &&
 		(more = next_missing(lz, &chunk))) {
 		struct chunk_view c;
 
@@ -195,16 +274,6 @@ static bool top_up(struct lazy *lz)
 	more = (more && !b->full) || lz->fill.n || lz->filling;
 	pthread_mutex_unlock(&lz->lock);
 	return more;
-}
-
-static bool queue_is_low(struct lazy *lz)
-{
-	bool low;
-
-	pthread_mutex_lock(&lz->lock);
-	low = lz->fill.n < 16;
-	pthread_mutex_unlock(&lz->lock);
-	return low;
 }
 
 // From where readers are, once around.
@@ -279,8 +348,7 @@ static void *fill_in_background(void *arg)
 	do {
 		begin_round(lz);
 		for (more = true; more && !lz->stop; lazy_pause(NAP_MS)) {
-			if (queue_is_low(lz))
-				more = top_up(lz);
+			more = top_up(lz);
 			if (is_bulk(lz))
 				say_whole(lz);
 		}
@@ -306,8 +374,11 @@ int background_open(struct lazy *lz)
 
 		index_space(lz->conf.ix, i, &sp);
 		b->total += sp.blob_size;
+		b->plain += (uint64_t)sp.blocks << BLOCK_SHIFT;
 	}
 	b->begun = now_ns();
+	b->request = REQUEST_FIRST;
+	b->nearest = UINT64_MAX;
 	pthread_mutex_lock(&lz->lock);
 	lz->background = b;
 	pthread_mutex_unlock(&lz->lock);

@@ -88,6 +88,8 @@ struct lazy {
 	struct stats *stats, *own_stats; // own: conf has none
 	_Atomic uint64_t demanded;	 // when a reader last needed the network, ns
 	_Atomic uint32_t demanded_chunk; // and what
+	_Atomic uint64_t
+		taken; // plain bytes of chunks that readers were given (but for the boot stream's)
 	// of lazy_fetch_all
 	pthread_cond_t filled;
 	size_t fill_left; // chunks that are awaited
@@ -181,6 +183,10 @@ void background_close(struct lazy *lz);
 void fill_landed(struct lazy *lz, const struct chunk_view *c, int error);
 // A chunk that nobody awaits could not be fetched, or not be kept. Called with the lock held.
 void background_failed(struct lazy *lz, int error);
+// Compressed bytes of the background's next request. Called with the lock held.
+size_t background_request(const struct lazy *lz);
+// One of its requests, begun at `begun` (ns), whose first byte came at `first`, has brought `bytes`.
+void background_fetched(struct lazy *lz, uint64_t begun, uint64_t first, size_t bytes);
 void queue_drop(struct queue *q);
 uint32_t queue_head(const struct queue *q);
 

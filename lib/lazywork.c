@@ -14,10 +14,9 @@
 #include "pack.h"
 #include "rescue.h"
 
-#define JOIN_BYTES_FILL (4u << 20)	 // compressed bytes of one request for lazy_fetch_all ...
-#define JOIN_BYTES_BACKGROUND (2u << 20) // ... and in the background
-#define AGAIN_MS 250   // until the registry is asked again for what a reader waits for
-#define OTHERS_MS 5000 // to wait for another process that fetches the same
+#define JOIN_BYTES_FILL (4u << 20) // compressed bytes of one request for lazy_fetch_all
+#define AGAIN_MS 250		   // until the registry is asked again for what a reader waits for
+#define OTHERS_MS 5000		   // to wait for another process that fetches the same
 
 // ---- chunks: from the disk, from the network ----
 
@@ -170,7 +169,7 @@ struct arrival {
 	struct flight *flight; // or NULL
 	uint64_t off;	       // of the request, in the blob
 	uint32_t next, end;    // chunks that have not been handed out
-	bool begun;	       // something has come
+	uint64_t begun;	       // ns, when something came; 0: nothing yet
 	bool wrong;	       // the next one does not match
 };
 
@@ -183,7 +182,8 @@ static void on_arrival(const struct range_watch *watch, size_t n)
 
 	if (a->flight && !a->begun)
 		flight_arrived(lz, a->flight);
-	a->begun = true;
+	if (!a->begun)
+		a->begun = now_ns();
 	for (; a->next < a->end && !a->wrong; a->next++) {
 		index_chunk(lz->conf.ix, a->next, &c);
 		if (c.off + c.clen - a->off > n)
@@ -211,6 +211,7 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill, struc
 	};
 	bool last;
 	const struct desc *blob;
+	uint64_t since = now_ns();
 	size_t len;
 	int r = 0;
 
@@ -229,6 +230,8 @@ static void fetch(struct worker *w, uint32_t first, uint32_t n, bool fill, struc
 		r = -ENOMEM;
 	else
 		r = repo_watch_range(lz->conf.repo, blob, a.off, w->packed, len, &way.watch);
+	if (!r && fill && lz->background && way.begun)
+		background_fetched(lz, since, way.begun, len);
 	last = flight_end(lz, flight);
 	if (lz->conf.deadline_ns && lazy_transient(r) && last)
 		lazy_pause(AGAIN_MS);
@@ -388,7 +391,7 @@ static bool take(struct lazy *lz, bool local_only, struct job *j)
 	bool fill = q == &lz->fill;
 	// beside a mount's readers it takes little at a time, and never every worker
 	size_t limit = !fill	 ? JOIN_BYTES
-		: lz->background ? JOIN_BYTES_BACKGROUND
+		: lz->background ? background_request(lz)
 				 : JOIN_BYTES_FILL;
 	size_t bytes = 0;
 	uint32_t space = 0;

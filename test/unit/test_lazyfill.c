@@ -96,6 +96,69 @@ static void test_bulk(void)
 	lazy_close(lz);
 }
 
+// A reader needs chunk 3 from the network while others are queued.
+static void test_follow(void)
+{
+	struct lazy *lz = life(LAZY_FILL_OFF, 0);
+	struct background *b;
+	struct chunk_view c;
+	uint32_t next;
+	bool put;
+
+	ok(ends(lz), "(its own thread is not in the way)");
+	b = lz->background;
+	pthread_mutex_lock(&lz->lock);
+	index_chunk(lz->conf.ix, 0, &c);
+	put = !queue_put(&lz->fill, 0);
+	b->sent = c.clen + 7;
+	b->passed = 5;
+	lz->demanded = now_ns();
+	lz->demanded_chunk = 3;
+	lz->fill_left = 1;
+	follow_readers(lz);
+	ok(put && lz->fill.n == 1 && b->passed == 5, "a pull goes on in its order");
+	lz->fill_left = 0;
+	follow_readers(lz);
+	ok(!lz->fill.n && b->sent == 7, "what was queued is not, and does not count");
+	ok(next_missing(lz, &next) && next == 3 && b->passed == 1, "the fill goes on there");
+	b->pos = 1;
+	follow_readers(lz);
+	ok(b->pos == 1 && b->passed == 1, "once for each time");
+	pthread_mutex_unlock(&lz->lock);
+	lazy_close(lz);
+}
+
+// As if four requests had taken 4 s in all, their first bytes 10 ms.
+static size_t request_after(struct lazy *lz, uint64_t bytes)
+{
+	uint64_t begun = now_ns() - 4000 * 1000000ull;
+
+	lz->background->measured = 0;
+	for (unsigned i = 0; i < PACE_REQUESTS; i++)
+		background_fetched(lz, begun, begun + 10000000, bytes / PACE_REQUESTS);
+	return background_request(lz);
+}
+
+static void test_request(void)
+{
+	struct lazy *lz = life(LAZY_FILL_OFF, 0);
+	size_t n;
+
+	ok(ends(lz), "(its own thread is not in the way)");
+	ok(background_request(lz) == REQUEST_FIRST, "a request before any has come");
+	n = request_after(lz, 100000000);
+	ok(n > 300000 && n < 385000, "at 25 MB/s: as much as comes in 15 ms (%zu)", n);
+	background_fetched(lz, now_ns() - 1000, now_ns(), 1);
+	ok(background_request(lz) == n, "one request alone changes nothing");
+	lz->background->requests = 0;
+	ok(request_after(lz, 1000000) == REQUEST_MIN, "not less than the least");
+	ok(request_after(lz, 4000000000) == REQUEST_MAX, "nor more than the most");
+	ok(request_after(lz, 1000000) == REQUEST_MIN, "a link that gets slow");
+	lz->taken = BULK_BYTES + 1; // as if readers had
+	ok(background_request(lz) == REQUEST_MAX, "the most for who reads all of the image");
+	lazy_close(lz);
+}
+
 static void test_rate(void)
 {
 	struct lazy *lz = life(LAZY_FILL_OFF, 100000);
@@ -185,6 +248,8 @@ int main(void)
 		return 1;
 	test_when();
 	test_bulk();
+	test_follow();
+	test_request();
 	test_rate();
 	test_failure();
 	test_full();
