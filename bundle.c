@@ -291,7 +291,7 @@ static int bundle(int argc, char **argv)
 {
 	struct serve_conf conf;
 	struct host_image *h;
-	char **args;
+	int r;
 
 	if (opts.remove ? argc != 1 : argc < 2) {
 		warn("bundle takes %s; try 'fcpull bundle --help'",
@@ -312,14 +312,15 @@ static int bundle(int argc, char **argv)
 	conf.hasty = true;
 	if (host_open(argv[0], &image_opts.host, &h))
 		return EXIT_FAILURE;
-	args = env_args(h->name, &h->img->config, opts.entrypoint, argc - 2, argv + 2);
-	if (!args)
-		return EXIT_FAILURE;
-	if (make_bundle(h, argv[1], &conf, args))
-		return EXIT_FAILURE;
-	info("%s: a bundle at %s", h->name, argv[1]);
-	gc_auto(image_opts.host.root);
-	return 0;
+	cleanup_free char **args =
+		env_args(h->name, &h->img->config, opts.entrypoint, argc - 2, argv + 2);
+	r = args ? make_bundle(h, argv[1], &conf, args) : -EINVAL;
+	if (!r) {
+		info("%s: a bundle at %s", h->name, argv[1]);
+		gc_auto(image_opts.host.root);
+	}
+	host_close(h);
+	return r ? EXIT_FAILURE : 0;
 }
 
 const struct applet applet_bundle = {

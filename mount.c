@@ -242,13 +242,31 @@ static int choose_file(struct serve_conf *conf)
 	return 0;
 }
 
+// All that needs the image open. -errno logged.
+static int mount_open(struct host_image *h, const char *at, struct serve_conf *conf)
+{
+	struct hasten *x = NULL;
+	struct served s;
+	int r = mount_hasten(h, HASTEN_MOUNT, conf, &x);
+
+	if (!r)
+		r = serve_start(h, at, conf, &s);
+	if (r) {
+		hasten_drop(x);
+		return r;
+	}
+	mount_hasten_go(x, &s);
+	info("%s is mounted at %s", h->name, at);
+	gc_auto(image_opts.host.root);
+	return 0;
+}
+
 static int mount_image(int argc, char **argv)
 {
 	struct serve_conf conf;
-	struct host_image *h;
-	struct hasten *x;
-	struct served s;
+	struct host_image *h = NULL;
 	bool made = false;
+	int r;
 
 	if (argc != 2) {
 		warn("mount takes IMAGE and DIR; try 'fcpull mount --help'");
@@ -261,16 +279,13 @@ static int mount_image(int argc, char **argv)
 		return check_dir(argv[1]) ? EXIT_FAILURE : 0;
 	if (mount_image_file ? check_file(argv[1], &made) : check_dir(argv[1]))
 		return EXIT_FAILURE;
-	if (host_open(argv[0], &image_opts.host, &h) || mount_hasten(h, HASTEN_MOUNT, &conf, &x) ||
-		serve_start(h, argv[1], &conf, &s)) {
-		if (made)
-			remove_placeholder(argv[1]);
-		return EXIT_FAILURE;
-	}
-	mount_hasten_go(x, &s);
-	info("%s is mounted at %s", h->name, argv[1]);
-	gc_auto(image_opts.host.root);
-	return 0;
+	r = host_open(argv[0], &image_opts.host, &h);
+	if (!r)
+		r = mount_open(h, argv[1], &conf);
+	host_close(h);
+	if (r && made)
+		remove_placeholder(argv[1]);
+	return r ? EXIT_FAILURE : 0;
 }
 
 const struct applet applet_mount = {

@@ -83,11 +83,13 @@ static void look_at(int dir, struct live *l)
 	host_close(h);
 }
 
-static int look_at_all(int *ret_dir, struct live **ret, size_t *ret_n)
+// Caller frees with free_all. -errno logged.
+static int look_at_all(struct live **ret, size_t *ret_n)
 {
+	cleanup_fd int dir = state_dir();
 	struct state *v;
 	size_t n;
-	int dir = state_dir(), r = dir < 0 ? dir : state_list(dir, &v, &n);
+	int r = dir < 0 ? dir : state_list(dir, &v, &n);
 
 	if (r)
 		return r;
@@ -98,8 +100,16 @@ static int look_at_all(int *ret_dir, struct live **ret, size_t *ret_n)
 	}
 	free(v);
 	*ret_n = n;
-	*ret_dir = dir;
 	return 0;
+}
+
+static void free_all(struct live *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		state_mounts_free(v[i].mounts, v[i].n_mounts);
+		state_fini(&v[i].s);
+	}
+	free(v);
 }
 
 // ---- status ----
@@ -334,27 +344,27 @@ static int status(int argc, char **argv)
 	struct underway *conversions = NULL;
 	size_t n, n_conversions = 0;
 	struct live *v;
-	int dir;
+	int r;
 
 	(void)argv;
 	if (argc) {
 		warn("status takes no operands; try 'fcpull status --help'");
 		return EXIT_USAGE;
 	}
-	if (look_at_all(&dir, &v, &n))
+	if (look_at_all(&v, &n))
 		return EXIT_FAILURE;
-	if (store && underway_list(store, &conversions, &n_conversions))
-		return EXIT_FAILURE;
-	if (status_json)
+	r = store ? underway_list(store, &conversions, &n_conversions) : 0;
+	if (!r && status_json)
 		print_json(v, n, conversions, n_conversions);
-	if (status_metrics)
+	if (!r && status_metrics)
 		print_metrics(v, n);
-	for (size_t i = 0; i < n && !status_json && !status_metrics; i++)
+	for (size_t i = 0; i < n && !r && !status_json && !status_metrics; i++)
 		print_live(&v[i]);
-	for (size_t i = 0; i < n_conversions && !status_json && !status_metrics; i++)
+	for (size_t i = 0; i < n_conversions && !r && !status_json && !status_metrics; i++)
 		print_conversion(&conversions[i]);
 	underway_free(conversions, n_conversions);
-	return 0;
+	free_all(v, n);
+	return r ? EXIT_FAILURE : 0;
 }
 
 const struct applet applet_status = {
@@ -398,10 +408,10 @@ static int upgrade(int dir, const struct state *s, int exe)
 
 static int upgrade_mounts(int argc, char **argv)
 {
-	cleanup_fd int exe = -1;
+	cleanup_fd int exe = -1, dir = -1;
 	struct state *v;
 	size_t n;
-	int dir, failed = 0;
+	int failed = 0;
 
 	(void)argv;
 	if (argc) {
@@ -415,9 +425,12 @@ static int upgrade_mounts(int argc, char **argv)
 	dir = state_dir();
 	if (dir < 0 || state_list(dir, &v, &n))
 		return EXIT_FAILURE;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		if (!v[i].local) // the kernel's
 			failed |= upgrade(dir, &v[i], exe);
+		state_fini(&v[i]);
+	}
+	free(v);
 	return failed ? EXIT_FAILURE : 0;
 }
 

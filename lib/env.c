@@ -61,6 +61,7 @@ int env_gather(const struct opt_list *files, struct opt_list *env)
 		r = read_env_file(files->v[i], &all);
 	for (size_t i = 0; i < env->n; i++)
 		opt_list_add(&(struct opt){ .to = &all }, env->v[i]);
+	free(env->v);
 	*env = all;
 	return r;
 }
