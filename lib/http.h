@@ -68,8 +68,7 @@ ssize_t http_read(struct http_xfer *x, void *buf, size_t n);
 const char *http_why(const struct http_xfer *x);
 // NULL is allowed. A connection whose response was read to its end is kept.
 void http_close(struct http_xfer *x);
-// Closes this process's end of the connection without a word on it, for a fork has it too. What
-// libcurl holds of it is lost to this process.
+// http_close, without a word on the connection, which a fork has too. NULL is allowed.
 void http_abandon(struct http_xfer *x);
 #define cleanup_xfer __attribute__((cleanup(http_close_p)))
 static inline void http_close_p(struct http_xfer **x)

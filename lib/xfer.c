@@ -14,7 +14,9 @@
 #include "log.h"
 #include "url.h"
 
+#include <fcntl.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #ifndef FCPULL_VERSION
 #define FCPULL_VERSION "0"
@@ -336,13 +338,30 @@ void http_close(struct http_xfer *x)
 	free(x);
 }
 
+// Puts a socket that nobody is at the other end of in place of s: the connection is closed here.
+static int disconnect(curl_socket_t s)
+{
+	int p[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p))
+		return -errno;
+	close(p[1]);
+	r = dup3(p[0], s, O_CLOEXEC) < 0 ? -errno : 0;
+	close(p[0]);
+	return r;
+}
+
 void http_abandon(struct http_xfer *x)
 {
 	curl_socket_t s = CURL_SOCKET_BAD;
 
+	// what libcurl may say at the end, such as TLS's farewell, goes nowhere then
 	if (!x || !x->c || curl_easy_getinfo(x->c->easy, CURLINFO_ACTIVESOCKET, &s) ||
-		s == CURL_SOCKET_BAD)
+		s == CURL_SOCKET_BAD || !disconnect(s)) {
+		http_close(x);
 		return;
+	}
+	// libcurl's part is lost to this process: better than a word to the other end
 	close(s);
 }
 
