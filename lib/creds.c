@@ -86,10 +86,10 @@ static size_t key_fit(const char *key, const char *host, const char *repo)
 
 	if (!same && !(is_docker_hub(name, n) && is_docker_hub(host, host_len)))
 		return 0;
-	if (old || path_len == 0)
-		return 1 + !old + same;
 	while (path_len > 0 && path[path_len - 1] == '/')
 		path_len--;
+	if (old || path_len == 0)
+		return 1 + !old + same;
 	if (strncmp(repo, path, path_len) != 0 || (repo[path_len] && repo[path_len] != '/'))
 		return 0;
 	return 4 + path_len;

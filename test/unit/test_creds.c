@@ -29,6 +29,7 @@ static void test_creds(void)
 {
 	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpw\"}}}", "h.x", "a", 1, "u", "p");
 	creds("{\"auths\":{\"H.X\":{\"auth\":\"dTpw\"}}}", "h.x", "a", 1, "u", "p");
+	creds("{\"auths\":{\"h.x//\":{\"auth\":\"dTpw\"}}}", "h.x", "a", 1, "u", "p");
 	creds("{\"auths\":{\"h.x\":{\"auth\":\"dTpw\"}}}", "h.xy", "a", 0, NULL, NULL);
 	creds("{\"auths\":{\"h.x/a\":{\"auth\":\"dTpw\"}}}", "h.x", "ab", 0, NULL, NULL);
 	creds("{\"auths\":{\"h.x/a\":{\"auth\":\"dTpw\"}}}", "h.x", "a/b", 1, "u", "p");
