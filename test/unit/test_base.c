@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "log.h"
+#include "said.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/test_base-XXXXXX";
@@ -291,6 +293,36 @@ static void test_full_io(void)
 	ok(now_ns() >= t, "time goes on");
 }
 
+static void *warns(void *text)
+{
+	warn("%s", (const char *)text);
+	return NULL;
+}
+
+static void test_hush(void)
+{
+	pthread_t beside;
+
+	said_begin();
+	{
+		cleanup_hush bool hush = log_hush();
+		warns("silent");
+		{
+			cleanup_hush bool inner = log_hush();
+			warns("more so");
+		}
+		warns("still silent");
+		if (!pthread_create(&beside, NULL, warns, "said beside"))
+			pthread_join(beside, NULL);
+	}
+	ok(!strcmp(log_last(), "still silent"), "what was silent is known (%s)", log_last());
+	warns("said");
+	const char *text = said_end();
+
+	ok(!strcmp(text, "fcpull: said beside\nfcpull: said\n"),
+		"the scope alone is silent, for its own thread (%s)", log_quote(text));
+}
+
 int main(void)
 {
 	if (!mkdtemp(dir) || (dfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
@@ -303,6 +335,7 @@ int main(void)
 	test_mkdir();
 	test_remove();
 	test_full_io();
+	test_hush();
 	close(dfd);
 	ok(!remove_tree_at(AT_FDCWD, dir), "clean up");
 	return tap_end();
