@@ -110,6 +110,19 @@ static void test_read_file(void)
 	free(p);
 }
 
+static void test_read_text(void)
+{
+	char t[8] = "before";
+
+	put("f", "hello, world");
+	ok(read_text_at(dfd, "f", t, sizeof t) == 7 && !strcmp(t, "hello, "),
+		"as much as there is room for, and an end (%s)", t);
+	ok(read_text_at(dfd, "none", t, sizeof t) == -ENOENT && !*t, "missing: an empty text");
+	snprintf(t, sizeof t, "before");
+	ok(read_text_at(dfd, ".", t, sizeof t) == -EISDIR && !*t, "a directory: the same");
+	ok(read_text_at(AT_FDCWD, "/proc/self/comm", t, sizeof t) > 0 && *t, "of the kernel's");
+}
+
 static void test_write_file(void)
 {
 	char *p, tmp[64];
@@ -330,6 +343,7 @@ int main(void)
 	test_human();
 	test_buf();
 	test_read_file();
+	test_read_text();
 	test_write_file();
 	test_atomic();
 	test_mkdir();
