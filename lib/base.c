@@ -202,6 +202,15 @@ int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *re
 	return 0;
 }
 
+ssize_t read_text_at(int dirfd, const char *path, char *out, size_t cap)
+{
+	cleanup_fd int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, cap - 1);
+
+	out[MAX(n, 0)] = 0;
+	return n < 0 ? -errno : n;
+}
+
 // Splits path into its directory (opened) and last component.
 static int open_parent(int dirfd, const char *path, const char **ret_base)
 {

@@ -139,6 +139,9 @@ int pwrite_full(int fd, const void *buf, size_t n, uint64_t off) must_check;
 // The whole file, at most `max` bytes (-EFBIG above). O_CLOEXEC; regular files only
 // (-EINVAL otherwise), so a fifo never blocks. Caller frees *ret; one NUL follows the data.
 int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len) must_check;
+// What one read gives of a file whose size is not known, as of the kernel's: at most cap - 1 bytes, and NUL. Their number, or
+// -errno and an empty string.
+ssize_t read_text_at(int dirfd, const char *path, char *out, size_t cap);
 // Replaces path by the bytes: temporary file in the same directory, fsync, rename, fsync of the
 // directory.
 int write_file_at(int dirfd, const char *path, const void *buf, size_t n, mode_t mode) must_check;

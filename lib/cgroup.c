@@ -55,15 +55,6 @@ static void note_mount(void *arg, const struct mount_line *m)
 			h->v1[i] = xstrdup(m->path);
 }
 
-// What one read gives of a file of the kernel's (its size is not known), as a string; "" if it cannot be read.
-static void read_text(const char *path, char *out, size_t cap)
-{
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, out, cap - 1);
-
-	out[MAX(n, 0)] = 0;
-}
-
 // May this process hand controllers down in `dir`, and move processes below it?
 static bool is_ours(const char *dir)
 {
@@ -84,7 +75,7 @@ static char *delegated(const char *mount)
 {
 	char own[PATH_MAX], *line, *end, *dir;
 
-	read_text("/proc/self/cgroup", own, sizeof own);
+	read_text_at(AT_FDCWD, "/proc/self/cgroup", own, sizeof own);
 	line = strncmp(own, "0::/", 4) ? strstr(own, "\n0::/") : own;
 	if (!line)
 		return NULL;
@@ -131,7 +122,7 @@ static bool v2_has(const char *dir, const char *controller)
 	cleanup_free char *path = xasprintf("%s/cgroup.controllers", dir);
 	char text[512];
 
-	read_text(path, text, sizeof text);
+	read_text_at(AT_FDCWD, path, text, sizeof text);
 	return has_word(text, controller, " \n");
 }
 
@@ -380,7 +371,7 @@ uint64_t cgroup_oom_kills(const struct cgroup *c)
 		char text[1024];
 		const char *line;
 
-		read_text(path, text, sizeof text);
+		read_text_at(AT_FDCWD, path, text, sizeof text);
 		line = strstr(text, "\noom_kill ");
 		n = line ? strtoull(line + 10, NULL, 10) : 0;
 	}

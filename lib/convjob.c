@@ -179,15 +179,15 @@ static int spawn(struct convjob *c, struct birth *b)
 bool convjob_groups(uint64_t memory)
 {
 	cleanup_free char *name = xasprintf("serve-%d", (int)getpid());
-	enum log_level was = log_level;
 	struct cgroup g = { 0 };
 	int r;
 
 	if (!memory)
 		return false;
-	log_level = LOG_QUIET;
-	r = cgroup_make(name, &(struct cgroup_limits){ .memory = memory }, &g);
-	log_level = was;
+	{
+		cleanup_hush bool hush = log_hush();
+		r = cgroup_make(name, &(struct cgroup_limits){ .memory = memory }, &g);
+	}
 	if (r)
 		info("conversions have no control groups here (%s): --memory is of their addresses",
 			log_last());

@@ -59,14 +59,10 @@ static char *take_path(const char *s)
 // "alpine:3" -> "docker.io/library/alpine:3"; NULL when it is no reference.
 static char *full_name(const char *tag)
 {
-	enum log_level level = log_level;
+	cleanup_hush bool hush = log_hush();
 	struct ref ref;
 
-	log_level = LOG_QUIET;
-	int r = tag ? ref_parse(tag, &ref) : -EINVAL;
-
-	log_level = level;
-	if (r < 0)
+	if (!tag || ref_parse(tag, &ref))
 		return NULL;
 	char *s = ref.transport == REF_DOCKER && ref.tag ? ref_str(&ref) : NULL;
 

@@ -498,10 +498,8 @@ static unsigned pressure(const char *what, const char *line)
 {
 	cleanup_free char *path = xasprintf("/proc/pressure/%s", what);
 	char text[256], *p;
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
 
-	text[n < 0 ? 0 : n] = 0;
+	read_text_at(AT_FDCWD, path, text, sizeof text);
 	p = strstr(text, line);
 	p = p ? strstr(p, "avg10=") : NULL;
 	return p ? (unsigned)strtoul(p + 6, NULL, 10) : 0;

@@ -76,23 +76,28 @@ static void note_left_out(struct host_image *h)
 		h->name, s, why ? why : "");
 }
 
+// Nobody is asked when all of the original is here already.
+static bool asks_further(const struct host_image *h, const struct host_opts *o)
+{
+	struct digest known;
+
+	return !o->original && !h->img->accel &&
+		!(o->prefer_here && !store_local_index(h->store, &h->img->man.digest, &known));
+}
+
 // The accelerated form of an image whose reference does not list one. Here, and nowhere else, is the
-// order of the places; what this host has made itself comes after them (next_form). Nobody is asked
-// when all of the original is here already.
+// order of the places; what this host has made itself comes after them (next_form).
 static int look_further(struct host_image *h, const struct ref *ref, const struct host_opts *o)
 {
 	struct image_veto veto = { is_bad, h };
-	struct digest known;
-	int r;
+	int r = 0;
 
-	if (h->img->left_out_error != -EPERM)
-		note_left_out(h);
-	if (o->original || h->img->accel ||
-		(o->prefer_here && !store_local_index(h->store, &h->img->man.digest, &known))) {
-		note_left_out(h);
-		return 0;
+	if (asks_further(h, o)) {
+		// one that failed just now; of one found bad before nothing is said if another is found
+		if (h->img->left_out_error != -EPERM)
+			note_left_out(h);
+		r = image_look_up(h->img, ref, wanted(o), o->must_be_accelerated ? NULL : &veto);
 	}
-	r = image_look_up(h->img, ref, wanted(o), o->must_be_accelerated ? NULL : &veto);
 	note_left_out(h);
 	return r;
 }

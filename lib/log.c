@@ -5,6 +5,7 @@
 enum log_level log_level = LOG_WARN;
 static const char *log_name = "fcpull";
 static _Thread_local char last_warning[512];
+static _Thread_local bool hushed;
 
 void log_set_name(const char *name)
 {
@@ -26,7 +27,7 @@ __attribute__((format(printf, 4, 0))) static void emit(
 		n += snprintf(line + n, sizeof line - (size_t)n - 1, ": %s", strerror(err));
 	if (level == LOG_WARN)
 		snprintf(last_warning, sizeof last_warning, "%s", line + strlen(log_name) + 2);
-	if (log_level < level)
+	if (log_level < level || hushed)
 		return;
 	line[n++] = '\n';
 	// a lost message cannot be reported anywhere else
@@ -70,6 +71,19 @@ void warn(const char *fmt, ...)
 const char *log_last(void)
 {
 	return last_warning;
+}
+
+bool log_hush(void)
+{
+	bool was = hushed;
+
+	hushed = true;
+	return was;
+}
+
+void log_unhush(const bool *was)
+{
+	hushed = *was;
 }
 
 void info(const char *fmt, ...)

@@ -41,6 +41,11 @@ void debug(const char *fmt, ...)
 	printf_like(1, 2); // --debug; never a secret, never a signed query string
 // What this thread has warned of last, without the name; "" at the start. Until the next one.
 const char *log_last(void);
+// Until the end of the scope this thread says nothing; what it would have warned of is log_last():
+//	cleanup_hush bool hush = log_hush();
+#define cleanup_hush __attribute__((cleanup(log_unhush), unused))
+bool log_hush(void); // whether it was silent before
+void log_unhush(const bool *was);
 // For untrusted text in messages: control bytes, ESC, non-UTF-8 and quotes escaped as \xNN, cut at
 // 200 bytes. Returns one of 8 rotating thread-local buffers.
 const char *log_quote_n(const char *s, size_t n);

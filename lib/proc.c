@@ -22,12 +22,10 @@ int proc_oom_score(int score)
 
 int proc_spare(void)
 {
-	cleanup_fd int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
-	char text[16] = "0";
+	char text[16];
 	int score;
 
-	if (fd >= 0 && read(fd, text, sizeof text - 1) < 0)
-		text[0] = '0';
+	read_text_at(AT_FDCWD, "/proc/self/oom_score_adj", text, sizeof text);
 	score = (int)strtol(text, NULL, 10);
 	if (proc_oom_score(-1000) && score > 0 && proc_oom_score(0))
 		debug("the OOM killer may take this process first");
@@ -70,11 +68,7 @@ static bool read_stat(pid_t pid, char text[static 512], const char **ret)
 	const char *paren;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, 511);
-	if (n <= 0)
-		return false;
-	text[n] = 0;
+	read_text_at(AT_FDCWD, path, text, 512);
 	paren = strrchr(text, ')');
 	if (!paren || paren[1] != ' ')
 		return false;

@@ -16,14 +16,10 @@
 static const char *boot_id(void)
 {
 	static char id[64];
-	cleanup_fd int fd = -1;
-	ssize_t n;
 
 	if (*id)
 		return id;
-	fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, id, sizeof id - 1);
-	id[n < 0 ? 0 : n] = 0;
+	read_text_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", id, sizeof id);
 	id[strcspn(id, "\n")] = 0;
 	return id;
 }

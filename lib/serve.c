@@ -93,12 +93,11 @@ static bool is_repeated(const struct mirrors *m, size_t i)
 // the file nor the environment. What the command line says is only for the registry that it names.
 static void find_authfile(const struct ref *ref, const struct net_opts *net, struct buf *out)
 {
-	enum log_level level = log_level;
+	// a registry that wants none is not to be bothered by files that are broken
+	cleanup_hush bool hush = log_hush();
 	struct mirrors m = { 0 };
 	int r;
 
-	// a registry that wants none is not to be bothered by files that are broken
-	log_level = LOG_QUIET;
 	r = ref->host ? mirrors_find(ref, false, &m) : -ENOENT;
 	json_open(out, NULL, '{');
 	json_open(out, "auths", '{');
@@ -116,7 +115,6 @@ static void find_authfile(const struct ref *ref, const struct net_opts *net, str
 	}
 	json_close(out, '}');
 	json_close(out, '}');
-	log_level = level;
 	mirrors_fini(&m);
 }
 

@@ -67,6 +67,8 @@ retry() {	# retry SECONDS COMMAND...: until it succeeds
 		sleep 0.1
 	done
 }
+latch() { mkfifo latch; exec 7<>latch; }	# for a `run -i` with `<latch 7>&-`, which reads a line when it is to go on: echo >&7
+lock_awaited() { grep -q -- "-> FLOCK .* $1 " /proc/locks; }	# lock_awaited PID: it waits for a lock, flock(2)
 # No control group of a container is left: those of a conversion service (serve-PID) may be that of a test beside.
 no_groups() {
 	local d serving

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "log.h"
+#include "said.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/test_base-XXXXXX";
@@ -106,6 +108,19 @@ static void test_read_file(void)
 	put("empty", "");
 	ok(!read_file_at(dfd, "empty", 0, &p, &n) && !n && !*p, "an empty file");
 	free(p);
+}
+
+static void test_read_text(void)
+{
+	char t[8] = "before";
+
+	put("f", "hello, world");
+	ok(read_text_at(dfd, "f", t, sizeof t) == 7 && !strcmp(t, "hello, "),
+		"as much as there is room for, and an end (%s)", t);
+	ok(read_text_at(dfd, "none", t, sizeof t) == -ENOENT && !*t, "missing: an empty text");
+	snprintf(t, sizeof t, "before");
+	ok(read_text_at(dfd, ".", t, sizeof t) == -EISDIR && !*t, "a directory: the same");
+	ok(read_text_at(AT_FDCWD, "/proc/self/comm", t, sizeof t) > 0 && *t, "of the kernel's");
 }
 
 static void test_write_file(void)
@@ -291,6 +306,36 @@ static void test_full_io(void)
 	ok(now_ns() >= t, "time goes on");
 }
 
+static void *warns(void *text)
+{
+	warn("%s", (const char *)text);
+	return NULL;
+}
+
+static void test_hush(void)
+{
+	pthread_t beside;
+
+	said_begin();
+	{
+		cleanup_hush bool hush = log_hush();
+		warns("silent");
+		{
+			cleanup_hush bool inner = log_hush();
+			warns("more so");
+		}
+		warns("still silent");
+		if (!pthread_create(&beside, NULL, warns, "said beside"))
+			pthread_join(beside, NULL);
+	}
+	ok(!strcmp(log_last(), "still silent"), "what was silent is known (%s)", log_last());
+	warns("said");
+	const char *text = said_end();
+
+	ok(!strcmp(text, "fcpull: said beside\nfcpull: said\n"),
+		"the scope alone is silent, for its own thread (%s)", log_quote(text));
+}
+
 int main(void)
 {
 	if (!mkdtemp(dir) || (dfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
@@ -298,11 +343,13 @@ int main(void)
 	test_human();
 	test_buf();
 	test_read_file();
+	test_read_text();
 	test_write_file();
 	test_atomic();
 	test_mkdir();
 	test_remove();
 	test_full_io();
+	test_hush();
 	close(dfd);
 	ok(!remove_tree_at(AT_FDCWD, dir), "clean up");
 	return tap_end();
