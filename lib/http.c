@@ -311,6 +311,18 @@ int http_retry_after(const struct http_xfer *x)
 	return v ? url_retry_after(v, time(NULL)) : -1;
 }
 
+// Of a certificate whose dates are not now's. Caller frees.
+static char *hint_of_clock(void)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	char text[48];
+
+	if (!gmtime_r(&now, &tm) || !strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &tm))
+		return xstrdup(" (look at this machine's clock)");
+	return xasprintf(" (by this machine's clock it is %s)", text);
+}
+
 // What a user can do about it. Caller frees.
 static char *hint_for(int r, const struct http_xfer *x)
 {
@@ -323,7 +335,10 @@ static char *hint_for(int r, const struct http_xfer *x)
 		return xstrdup(" (this machine's clock is before 2023: set it)");
 	if (!xfer_is_certificate(x))
 		return xstrdup(" (if it speaks plain http, use --plain-http)");
-	// a name or a date that is wrong is the server's matter
+	// the other side's matter, unless it is this machine that is wrong about the day
+	if (strstr(http_why(x), "expired") || strstr(http_why(x), "future"))
+		return hint_of_clock();
+	// a name that is wrong is the server's matter
 	if (!strstr(http_why(x), "trusted CA"))
 		return xstrdup("");
 	host = url_host_port(http_url(x));

@@ -150,11 +150,59 @@ static const char *meant(const struct applet *a, const char *s)
 	return NULL;
 }
 
+// What podman, skopeo, crane and oras call an option, the one of ours that a verb must have for it
+// to mean that there, and what does it here.
+static const char *option_of_others(const struct applet *a, const char *s)
+{
+	static const char *const names[][3] = {
+		{ "all", "all-platforms", "--all-platforms" },
+		{ "arch", "platform", "--platform OS/ARCH" },
+		{ "ca-file", "cacert", "--cacert FILE" },
+		{ "cert-dir", "cacert",
+			"--cacert FILE, or a directory in /etc/containers/certs.d" },
+		{ "concurrency", "jobs", "--jobs N" },
+		{ "config", "json", "--json" },
+		{ "dest-authfile", "authfile", "--authfile FILE, for both sides" },
+		{ "dest-creds", "creds", "--creds, for both sides, or fcpull login" },
+		{ "dest-tls-verify", "plain-http", "--plain-http without TLS, or --cacert FILE" },
+		{ "digestfile", "all-platforms", "the last line of standard output" },
+		{ "format", "json", "--json" },
+		{ "init", "cap-add", "nothing: there is one always" },
+		{ "insecure", "plain-http", "--plain-http without TLS, or --cacert FILE" },
+		{ "multi-arch", "all-platforms", "--all-platforms" },
+		{ "os", "platform", "--platform OS/ARCH" },
+		{ "override-arch", "platform", "--platform OS/ARCH" },
+		{ "override-os", "platform", "--platform OS/ARCH" },
+		{ "override-variant", "platform", "--platform OS/ARCH/VARIANT" },
+		{ "privileged", "cap-add",
+			"--user-ns=host --cap-add ALL --security-opt unmask=ALL" },
+		{ "publish", "net", "--net host: ports are not forwarded" },
+		{ "raw", "json", "--json" },
+		{ "retry", "authfile", "nothing: what is lost is asked for again always" },
+		{ "retry-times", "authfile", "nothing: what is lost is asked for again always" },
+		{ "src-authfile", "authfile", "--authfile FILE, for both sides" },
+		{ "src-creds", "creds", "--creds, for both sides, or fcpull login" },
+		{ "src-tls-verify", "plain-http", "--plain-http without TLS, or --cacert FILE" },
+		{ "tls-verify", "plain-http", "--plain-http without TLS, or --cacert FILE" },
+		{ "variant", "platform", "--platform OS/ARCH/VARIANT" },
+	};
+	size_t len = strcspn(s, "=");
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strlen(names[i][0]) == len && !memcmp(s, names[i][0], len) &&
+			find_long(a->opts, names[i][1], strlen(names[i][1])))
+			return names[i][2];
+	return NULL;
+}
+
 static int unknown(const struct applet *a, const char *text)
 {
-	const char *name = text[1] == '-' ? meant(a, text + 2) : NULL;
+	const char *ours = text[1] == '-' ? option_of_others(a, text + 2) : NULL;
+	const char *name = text[1] == '-' && !ours ? meant(a, text + 2) : NULL;
 
 	warn("unknown option %s; try 'fcpull %s --help'", log_quote(text), a->name);
+	if (ours)
+		warn("what does it here is %s", ours);
 	if (name)
 		warn("did you mean '--%s'?", name);
 	return -EINVAL;

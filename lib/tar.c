@@ -14,8 +14,8 @@
 #include "tar.h"
 
 #include "log.h"
+#include "taracl.h"
 #include "tarhead.h"
-#include "tarpax.h"
 #include "tarsparse.h"
 
 #include <inttypes.h>
@@ -33,7 +33,7 @@ struct tar {
 	const char *shown;  // the entry's name for messages
 	size_t shown_len;
 	int error;
-	bool ended;
+	bool ended, acl_said;
 
 	uint64_t left;	   // stored bytes of the entry that are still in the stream
 	uint64_t at, size; // tar_read's place in the file
@@ -311,6 +311,21 @@ static const char *build_size(struct tar *t)
 	return NULL;
 }
 
+// Said once for an archive: what was written without numbers has them nowhere.
+static const char *build_acls(struct tar *t)
+{
+	struct pax_text who;
+	const char *why = taracl_apply(&t->pax, t->e.type, &t->e.mode, &who);
+
+	if (!why && who.len && !t->acl_said)
+		warn("%s: entry %s: its ACL names %s without a number, so it is left out, as are others "
+		     "like it (bsdtar --format=pax writes numbers)",
+			t->name, log_quote_n(t->path, t->e.path_len),
+			log_quote_n(pax_str(&t->pax, who), who.len));
+	t->acl_said |= who.len > 0;
+	return why;
+}
+
 static const char *build_xattrs(struct tar *t)
 {
 	const struct pax *p = &t->pax;
@@ -337,6 +352,7 @@ static build_step *const build_steps[] = {
 	build_mtime,
 	build_device,
 	build_size,
+	build_acls,
 	build_xattrs,
 };
 

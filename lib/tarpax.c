@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A header is a list of records "LENGTH KEY=VALUE\n", LENGTH counting all of it. Keys that say
-// nothing about what is kept (atime, comment, hdrcharset, uname, SCHILY.acl.*, ...) are skipped;
+// nothing about what is kept (atime, comment, hdrcharset, uname, ...) are skipped;
 // names are bytes whatever hdrcharset says. Texts are copied, so nothing points into the caller's
 // bytes.
 #include "tarpax.h"
@@ -45,6 +45,18 @@ static const char *set_link(struct pax *p, const char *v, size_t n)
 static const char *set_sparse_name(struct pax *p, const char *v, size_t n)
 {
 	return set_name(p, &p->sparse_name, v, n);
+}
+
+static const char *set_acl(struct pax *p, const char *v, size_t n)
+{
+	p->acl = add_text(p, v, n);
+	return NULL;
+}
+
+static const char *set_default_acl(struct pax *p, const char *v, size_t n)
+{
+	p->default_acl = add_text(p, v, n);
+	return NULL;
 }
 
 static const char *set_number(uint64_t *to, const char *v, size_t n)
@@ -171,9 +183,7 @@ static const char *refuse_star(struct pax *p, const char *v, size_t n)
 // Extended attributes.
 //
 
-// Of two attributes with one name the later wins.
-static const char *add_xattr(
-	struct pax *p, const char *name, size_t name_len, const char *v, size_t n)
+const char *pax_add_xattr(struct pax *p, const char *name, size_t name_len, const char *v, size_t n)
 {
 	if (!name_len || name_len > TAR_XATTR_NAME || memchr(name, 0, name_len))
 		return "bad name of an extended attribute";
@@ -247,7 +257,7 @@ static const char *add_encoded_xattr(
 		return "extended attribute too long";
 	if (!decode_percent(name, name_len, &key) || !decode_base64(v, n, &value))
 		return "bad encoding of an extended attribute";
-	return add_xattr(p, buf_str(&key), key.len, buf_str(&value), value.len);
+	return pax_add_xattr(p, buf_str(&key), key.len, buf_str(&value), value.len);
 }
 
 //
@@ -268,6 +278,8 @@ static const struct key {
 	{ "mtime", set_mtime, PAX_MTIME, false },
 	{ "SCHILY.devmajor", set_major, PAX_MAJOR, false },
 	{ "SCHILY.devminor", set_minor, PAX_MINOR, false },
+	{ "SCHILY.acl.access", set_acl, PAX_ACL, false },
+	{ "SCHILY.acl.default", set_default_acl, PAX_DEFAULT_ACL, false },
 	{ "SCHILY.realsize", refuse_star, 0, true },
 	{ "GNU.sparse.name", set_sparse_name, PAX_SPARSE_NAME, true },
 	{ "GNU.sparse.size", set_sparse_size, PAX_SPARSE_SIZE, true },
@@ -293,7 +305,7 @@ static const char *set_record(
 	static const char schily[] = "SCHILY.xattr.", libarchive[] = "LIBARCHIVE.xattr.";
 
 	if (has_prefix(name, name_len, schily))
-		return add_xattr(p, name + strlen(schily), name_len - strlen(schily), v, n);
+		return pax_add_xattr(p, name + strlen(schily), name_len - strlen(schily), v, n);
 	if (has_prefix(name, name_len, libarchive))
 		return add_encoded_xattr(
 			p, name + strlen(libarchive), name_len - strlen(libarchive), v, n);

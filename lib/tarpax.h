@@ -26,6 +26,8 @@ enum pax_field {
 	PAX_SPARSE_MAJOR = 1 << 10,
 	PAX_SPARSE_MINOR = 1 << 11,
 	PAX_SPARSE_MAP = 1 << 12, // format 0.0 or 0.1: the map is here
+	PAX_ACL = 1 << 13,
+	PAX_DEFAULT_ACL = 1 << 14,
 };
 #define PAX_SPARSE (PAX_SPARSE_SIZE | PAX_SPARSE_MAJOR | PAX_SPARSE_MINOR | PAX_SPARSE_MAP)
 
@@ -40,6 +42,7 @@ struct pax_xattr {
 struct pax {	      // {0} = empty
 	unsigned has; // of enum pax_field: which of these are set
 	struct pax_text path, link, sparse_name;
+	struct pax_text acl, default_acl; // as text, see taracl.h
 	uint64_t size, uid, gid, major, minor;
 	int64_t mtime;
 	uint32_t mtime_ns;
@@ -54,6 +57,9 @@ struct pax {	      // {0} = empty
 // Adds the records of one header: of two with one key the later wins. `global`: a 'g' header,
 // which may not carry what can only be true of one file (size, sparse map).
 const char *pax_parse(struct pax *p, const void *data, size_t n, bool global) must_check;
+// Of two attributes with one name the later wins. Copies name and value.
+const char *pax_add_xattr(
+	struct pax *p, const char *name, size_t name_len, const char *v, size_t n) must_check;
 void pax_inherit(struct pax *p, const struct pax *global); // resets to a copy of global
 void pax_fini(struct pax *p);
 

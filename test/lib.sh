@@ -8,7 +8,7 @@ TOOLS='skopeo:skopeo umoci:umoci docker-registry:docker-registry podman:podman c
 fsck.erofs:erofs-utils getfattr:attr mmdebstrap:mmdebstrap python3:python3 busybox:busybox-static jq:jq zstd:zstd curl:curl
 docker-credential-pass:golang-docker-credential-helpers pass:pass gpg:gnupg expect:expect nginx:nginx-light qemu-system-x86_64:qemu-system-x86
 zsh:zsh fish:fish mandoc:mandoc man:man-db groff:groff shellcheck:shellcheck strace:strace
-fusermount3:fuse3 newuidmap:uidmap'
+fusermount3:fuse3 newuidmap:uidmap setfacl:acl bsdtar:libarchive-tools'
 
 install_tools() {
 	local t missing=()

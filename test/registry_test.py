@@ -174,7 +174,9 @@ def manifests():
     case("captive portal by digest", ["manifest", R + "@" + MD], -EBADMSG, "digest of what came.*<html>", [portal])
     case("manifest of no bytes", man, -EBADMSG, "not JSON", [rule("status", MANIFESTS, status=200)])
     case("an answer without any header", man, -EBADMSG, "not JSON", [rule("raw", MANIFESTS, bytes="HTTP/1.1 200 OK\r\n\r\nhello")])
-    case("manifest of 4 MiB + 1", man, -EFBIG, "larger than", [rule("huge", MANIFESTS, size=(4 << 20) + 65536)])
+    for over in (-1, 0, 1):    # spaces are JSON, too
+        case(f"manifest of 4 MiB {over:+}", man, -EFBIG if over > 0 else 0, "larger than" if over > 0 else None,
+             [rule("status", MANIFESTS, status=200, body=MAN.decode() + " " * ((4 << 20) + over - len(MAN)), headers={"Content-Type": MANIFEST})])
     both = {"schemaVersion": 2, "layers": [], "manifests": []}
     for name, doc, err in (("both manifest and index", both, "looks like both"), ("neither", {"schemaVersion": 2}, "neither"),
                            ("schema 1", {"schemaVersion": 1, "fsLayers": [], "history": []}, "schema 1"),
@@ -222,6 +224,13 @@ def blobs():
     case("headers without end", blob(), -EPROTO, "64 KiB", [rule("flood", n=700)])
     case("many headers, within the limit", blob(), 0, None, [rule("flood", n=500)], out=WHOLE)
     case("1xx without end", blob(), -EPROTO, "1xx", [rule("continue", n=1000)])
+    for n in (19, 20, 21):
+        case(f"{n} 1xx", blob(), -EPROTO if n > 20 else 0, "1xx" if n > 20 else None, [rule("continue", n=n)], out=None if n > 20 else WHOLE)
+    for over in (-1, 0, 1):    # status line, headers, and the line that ends them
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(MAN)}\r\nContent-Type: {MANIFEST}\r\nX-Filling: "
+        head += "x" * ((64 << 10) + over - len(head) - 4) + "\r\n\r\n"
+        case(f"headers of 64 KiB {over:+}", ["manifest", R + "@" + MD], -EPROTO if over > 0 else 0, "64 KiB" if over > 0 else None,
+             [rule("raw", MANIFESTS, bytes=head + MAN.decode("latin-1"))])
     case("a few 1xx", blob(), 0, None, [rule("continue", n=3)], out=WHOLE)
     case("not HTTP at all", blob(), -EPROTO, None or "GET", [rule("raw", bytes="SSH-2.0-OpenSSH_9.2\r\n")])
     case("connection reset", blob(), 0, None, [rule("rst", times=2)], out=WHOLE, check=requests(3))
@@ -307,6 +316,10 @@ def redirects():
                           ("an URL with a password", "http://u:p@127.0.0.1/", "no URL"), ("nonsense", "http://[::1/", "no URL"),
                           ("a long URL", "http://127.0.0.1/" + "x" * 9000, "no URL")):
         case(f"redirect to {name}", blob(), -EPROTO, err, [rule("redirect", to=to)], check=requests(1))
+    for over in (-1, 0, 1):    # of an address
+        to = f"http://{HOST}/v2/team/app/blobs/{D}?x="
+        to += "x" * (8192 + over - len(to))
+        case(f"redirect to 8192 {over:+} bytes", blob(), -EPROTO if over > 0 else 0, "no URL" if over > 0 else None, [rule("redirect", to=to, times=1)])
     case("redirect without Location", blob(), -EPROTO, "status 307", [rule("status", status=307)])
     case("HEAD that is redirected: there", ["has", R, D, len(BLOB)], 1, "^$", [rule("redirect", "HEAD", to="http://127.0.0.1:{cdn}/x")], check=requests(1))
 
@@ -387,6 +400,11 @@ def tokens():
                        ("a line break", '{"token": "a\\r\\nX-Evil: 1"}'), ("a NUL", '{"token": "a\\u0000b"}'), ("70 KB", json.dumps({"token": "x" * 70000}))):
         case(f"token that is {name}", man, -EPROTO, "no JSON with a token", config=dict(tok, token_body=body),
              check=lambda r: "<html>" not in r.err)
+    for over in (-1, 0, 1):    # (it is sent; more than python's server takes)
+        case(f"token of 64 KiB {over:+}", man, -EPROTO, "no JSON with a token" if over > 0 else "status 431",
+             config=dict(tok, token_body=json.dumps({"token": "x" * ((64 << 10) + over)})))
+        case(f"token reply of 256 KiB {over:+}", man, -EFBIG if over > 0 else -EPROTO, "larger" if over > 0 else "no JSON with a token",
+             config=dict(tok, token_body="{}" + " " * ((256 << 10) + over - 2)))
     case("token reply of 1 MB", man, -EFBIG, "larger", config=dict(tok, token_body=json.dumps({"token": "x" * 10**6})))
     case("token server falls over", man, 0, None, [rule("status", "/token", status=503, times=2)], config=tok, out=got)
     case("token server stays down", man, -EPROTO, "token server.*503", [rule("status", "/token", status=503)], config=tok, TRIES=2)
@@ -416,6 +434,9 @@ def authfiles():
         write(obj)
         case("authfile: " + name, man, result, err, config={"auth": "basic"}, out=got if result == 0 else None, **(env or {"AUTHFILE": path}))
 
+    for over in (-1, 0, 1):
+        text = json.dumps({"auths": {HOST: {"auth": pair}}})
+        auths(f"of 1 MiB {over:+}", text + " " * ((1 << 20) + over - len(text)), -EACCES if over > 0 else 0, "File too large" if over > 0 else None)
     auths("by host", {"auths": {HOST: {"auth": pair}}})
     auths("the longest prefix wins", {"auths": {HOST: {"auth": wrong}, HOST + "/team": {"auth": pair}}})
     auths("a prefix ends at a slash", {"auths": {HOST: {"auth": pair}, HOST + "/te": {"auth": wrong}}})
@@ -563,7 +584,7 @@ def pushes():
     grow("all fails", -EREMOTEIO, "500", [rule("status", "PUT", status=500)], there=False, check=lambda r: True)
     grow("another digest in the end, and yet it is there", 0, "Docker-Content-Digest", [rule("headers", "PUT", set={"Docker-Content-Digest": "sha256:" + "3" * 64})], check=lambda r: True)
     case("push: PUT is too large for a proxy: by pieces", ["put-blob", f"{HOST}/big", TMP + "/big", registry.sha(big)], 0, "413|once more", [rule("status", "PUT.*uploads", status=413, times=1, read=False)],
-         check=lambda r: same([x["received"] for x in patches()], [1310720] * 4))
+         check=lambda r: "once more" in r.err or same([x["received"] for x in patches()], [1310720] * 4))    # (its answer may be lost)
     case("push: and so are the pieces", ["put-blob", f"{HOST}/big2", TMP + "/big", registry.sha(big)], 0, "413", [rule("status", "PATCH.*uploads", status=413, times=1)],
          check=lambda r: same([x["received"] for x in patches()], [4 << 20] + [1 << 20] * 5), PIECE=4 << 20)
     case("push: manifest", ["put-manifest", f"{HOST}/team/app:2", MANIFEST, man], 0, check=lambda r: reg.repo("team/app")["tags"].get("2") == MD)

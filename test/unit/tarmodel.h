@@ -5,6 +5,7 @@
 
 #include "../../lib/tarsparse.c"
 #include "../../lib/tarpax.c"
+#include "../../lib/taracl.c"
 #include "../../lib/tarhead.c"
 #include "../../lib/tar.c"
 
