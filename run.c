@@ -248,7 +248,11 @@ static int choose_stop_signal(const struct image_config *c, int *ret)
 	const char *s = opts.stop_signal ? opts.stop_signal : c->stop_signal;
 
 	*ret = SIGTERM;
-	return s && *s ? boxopt_signal(s, ret) : 0;
+	int r = s && *s ? boxopt_signal(s, ret) : 0;
+
+	if (r && !opts.stop_signal)
+		warn("it is the image's StopSignal; --stop-signal SIGNAL takes its place");
+	return r;
 }
 
 // All strings are copies: the record owns them.

@@ -99,7 +99,10 @@ int mnt_clone(int dirfd, const char *path, bool recursive, int *ret_fd)
 
 int mnt_set(int fd, unsigned attrs, bool recursive)
 {
-	struct mount_attr a = { .attr_set = attrs, .propagation = MS_PRIVATE };
+	// of the rules about access times one is in force, and only instead of it another can be
+	struct mount_attr a = { .attr_set = attrs,
+		.attr_clr = attrs & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0,
+		.propagation = MS_PRIVATE };
 	unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
 
 	return ret_errno(syscall(SYS_mount_setattr, fd, "", flags, &a, sizeof a));
