@@ -147,7 +147,7 @@ static bool add_entry(struct acl *a, struct span line)
 	return true;
 }
 
-static int compare(const void *x, const void *y)
+static int by_tag(const void *x, const void *y)
 {
 	const struct acl_entry *a = x, *b = y;
 
@@ -162,7 +162,7 @@ static bool is_valid(const struct acl *a)
 	uint32_t seen = 0;
 
 	for (size_t i = 0; i < a->n; i++) {
-		if (i && !compare(&a->v[i - 1], &a->v[i]) && !a->stranger)
+		if (i && !by_tag(&a->v[i - 1], &a->v[i]) && !a->stranger)
 			return false;
 		seen |= a->v[i].tag;
 	}
@@ -181,7 +181,7 @@ static bool parse(struct acl *a, struct span text)
 			return false;
 	}
 	if (a->n)
-		qsort(a->v, a->n, sizeof *a->v, compare);
+		qsort(a->v, a->n, sizeof *a->v, by_tag);
 	return is_valid(a);
 }
 
