@@ -171,6 +171,26 @@ static bool is_valid(const struct acl *a)
 	return (seen & all) == all && (!(seen & named) || (seen & ACL_MASK));
 }
 
+// Where somebody is named, but no mask is given (libarchive writes such ones), it is what setfacl would make it: all
+// that groups and whoever is named have (acl_calc_mask(3)).
+static void add_mask(struct acl *a)
+{
+	struct acl_entry mask = { .tag = ACL_MASK, .id = ACL_NOBODY };
+	bool named = false;
+
+	for (size_t i = 0; i < a->n; i++) {
+		if (a->v[i].tag == ACL_MASK)
+			return;
+		named |= a->v[i].tag == ACL_USER || a->v[i].tag == ACL_GROUP;
+		if (a->v[i].tag & (ACL_USER | ACL_GROUP_OBJ | ACL_GROUP))
+			mask.rights |= a->v[i].rights;
+	}
+	if (!named)
+		return;
+	a->v = xgrow(a->v, &a->cap, a->n + 1, sizeof *a->v);
+	a->v[a->n++] = mask;
+}
+
 static bool parse(struct acl *a, struct span text)
 {
 	while (text.n) {
@@ -180,6 +200,7 @@ static bool parse(struct acl *a, struct span text)
 		if (entry.n && !add_entry(a, entry))
 			return false;
 	}
+	add_mask(a);
 	if (a->n)
 		qsort(a->v, a->n, sizeof *a->v, by_tag);
 	return is_valid(a);

@@ -69,6 +69,10 @@ static void test_forms(void)
 		"610 access v2 1.6.-1 4.4.-1 8.1.0 16.1.-1 32.0.-1");
 	is_acl('0', ACCESS, THREE ",user:4294967294:r,mask::r",
 		"640 access v2 1.6.-1 2.4.-2 4.4.-1 16.4.-1 32.0.-1");
+	// without a mask: all that any of them has
+	is_acl('0', ACCESS, THREE ",user:1:r", "640 access v2 1.6.-1 2.4.1 4.4.-1 16.4.-1 32.0.-1");
+	is_acl('0', ACCESS, "user::r-x,group::r--,other::-wx,user:b:---:78,group:c:-wx:78",
+		"573 access v2 1.5.-1 2.0.78 4.4.-1 8.3.78 16.7.-1 32.3.-1");
 	is_acl('0', ACCESS, "", "644");
 	is_acl('5', DEFAULT, "default:" THREE, "644 default v2 1.6.-1 4.4.-1 32.0.-1");
 	is_acl('5', DEFAULT, "d:user::rwx,d:group::---,d:other::---",
@@ -80,10 +84,10 @@ static void test_forms(void)
 static void test_refused(void)
 {
 	static const char *const bad[] = { "user::rw-,group::r--", "user::rw-,group::r--,mask::r--",
-		THREE ",user:1:r", THREE ",user::r--", THREE ",mask::r,mask::r",
-		THREE ",mask::r,user:1:r,user:1:w", THREE ",mask::r,user:x:r:7,user:y:r:7",
-		THREE ",nobody:1:r", THREE ",mask:5:r", THREE ",other:r:r", THREE ",mask::rwxr",
-		THREE ",mask::rq", "user::,group::r--,other::r--", THREE ",mask::r,user:x:r:-1",
+		THREE ",user::r--", THREE ",mask::r,mask::r", THREE ",mask::r,user:1:r,user:1:w",
+		THREE ",mask::r,user:x:r:7,user:y:r:7", THREE ",nobody:1:r", THREE ",mask:5:r",
+		THREE ",other:r:r", THREE ",mask::rwxr", THREE ",mask::rq",
+		"user::,group::r--,other::r--", THREE ",mask::r,user:x:r:-1",
 		THREE ",mask::r,user:4294967295:r", THREE ",mask::r,user:x:r:4294967296",
 		THREE ",mask::r,user:x:r:7:8", THREE ",mask::r:7", "user", ":::", "#", ",\n" };
 
