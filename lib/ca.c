@@ -9,11 +9,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-#define CA_FILE_MAX (16u << 20)
+#define CA_MAX 8000000u // bytes of all authorities: what libcurl takes (CURL_MAX_INPUT_LENGTH)
 
 static int load_file(const char *path, struct ca *ca)
 {
-	int r = read_file_at(AT_FDCWD, path, CA_FILE_MAX, &ca->pem, &ca->pem_len);
+	int r = read_file_at(AT_FDCWD, path, CA_MAX, &ca->pem, &ca->pem_len);
 
 	if (r == 0 && !memmem(ca->pem, ca->pem_len, "-----BEGIN ", 11)) {
 		free(steal(&ca->pem));
@@ -96,6 +96,9 @@ int ca_add(const char *file, struct ca *ca)
 	ca->pem = both;
 	ca->pem_len = strlen(both);
 	ca_fini(&more);
+	if (ca->pem_len > CA_MAX)
+		return warn_errno(
+			-EFBIG, "certificate authorities with those of %s", log_quote(file));
 	return 0;
 }
 
