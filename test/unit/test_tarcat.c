@@ -207,6 +207,61 @@ static void test_damage(void)
 	look("b", false, -ENOENT, NULL, NULL, "what stands behind the end is not there");
 }
 
+static void long_names(unsigned files, size_t len)
+{
+	char name[4001];
+
+	for (size_t i = 0; i < len; i++)
+		name[i] = i % 100 == 99 && i + 1 < len ? '/' : 'x';
+	name[len] = 0;
+	for (unsigned i = 0; i < files; i++) {
+		entry('L', "././@LongLink", NULL, name, len + 1);
+		file("short", "");
+	}
+}
+
+// Bytes of names in the catalogue of the tar that has been made; r: how that was taken.
+static size_t bytes_of_names(int *r)
+{
+	struct tarcat *c = NULL;
+	int fd = to_fd();
+	size_t n;
+
+	said_begin();
+	*r = tarcat_open(fd, "x", &c);
+	said_end();
+	n = *r ? 0 : c->names.len;
+	tarcat_free(c);
+	close(fd);
+	return n;
+}
+
+static void test_limit_of_names(void)
+{
+	enum { LEN = 4000 };
+	size_t one, each, n, last;
+	int r;
+
+	long_names(1, LEN);
+	one = bytes_of_names(&r);
+	long_names(2, LEN);
+	each = bytes_of_names(&r) - one;
+	n = (TARCAT_NAMES_MAX - (one - each)) / each - 1; // and a last one, of another length
+	last = TARCAT_NAMES_MAX - (one - each) - n * each - (each - LEN);
+	if (last > LEN) {
+		last -= each;
+		n++;
+	}
+	for (int d = -1; d <= 1; d++) {
+		long_names((unsigned)n, LEN);
+		long_names(1, (size_t)((int)last + d));
+		size_t got = bytes_of_names(&r);
+
+		ok(r == (d > 0 ? -EBADMSG : 0) && (r || got == TARCAT_NAMES_MAX + (size_t)d),
+			"%u bytes of names: %d", TARCAT_NAMES_MAX + (unsigned)d, r);
+	}
+}
+
 static void test_limits(void)
 {
 	for (int d = -1; d <= 1; d++) {
@@ -310,6 +365,7 @@ int main(void)
 	test_extensions();
 	test_damage();
 	test_limits();
+	test_limit_of_names();
 	test_list();
 	buf_fini(&tar);
 	return tap_end();
