@@ -304,7 +304,7 @@ static int bundle(int argc, char **argv)
 		env_gather(&opts.env_files, &opts.env))
 		return EXIT_USAGE;
 	if (geteuid()) {
-		warn("bundle needs root: the writable layer is mounted where others see it");
+		warn("bundle needs root: the writable layer is mounted where others see it; as a user, 'fcpull run' needs no bundle");
 		return EXIT_FAILURE;
 	}
 	// a program of the image's that is set-user-id works, as far as the runtime lets it

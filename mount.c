@@ -187,8 +187,9 @@ static int take_mount_options(const char *list, struct serve_conf *ret)
 }
 
 // What is mounted on a missing PATH needs a file there: an empty one, of a mode that nobody else
-// makes, so that umount knows it as ours. (Whatever mounted it may be long dead by then.)
-#define PLACEHOLDER_MODE S_ISVTX
+// makes, so that umount knows it as ours. (Whatever mounted it may be long dead by then.) fusermount3 wants to be
+// able to write to it.
+#define PLACEHOLDER_MODE (S_ISVTX | S_IWUSR)
 
 static int check_file(const char *path, bool *ret_made)
 {
@@ -232,10 +233,6 @@ static int choose_file(struct serve_conf *conf)
 	if (conf->driver && (mount_image_file || !strcmp(conf->driver, DRIVER_IMAGE_FILE))) {
 		warn("--image-file goes with no -o driver=");
 		return -EINVAL;
-	}
-	if (mount_image_file && geteuid()) {
-		warn("--image-file needs root");
-		return -EPERM;
 	}
 	if (mount_image_file)
 		conf->driver = DRIVER_IMAGE_FILE;

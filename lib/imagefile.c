@@ -49,6 +49,8 @@ static void fill_attr(const struct imagefile *t, uint64_t node, struct fuse_attr
 		.size = size,
 		.blocks = size / 512,
 		.mode = dir ? S_IFDIR | 0500 : S_IFREG | 0400,
+		.uid = geteuid(),
+		.gid = getegid(),
 		.nlink = dir ? 2 : 1,
 		.blksize = BLOCK_BYTES,
 	};
