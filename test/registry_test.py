@@ -277,6 +277,9 @@ def ranges():
     big = "sha256:" + "2" * 64
     case("range ignored, blob larger than the budget", ["ranges", R, big, (64 << 20) + 1, 1, 0, 10], -EOPNOTSUPP, "does not serve ranges",
          [rule("huge", size=(64 << 20))])
+    for n in ((64 << 20) - 1, 64 << 20):
+        d = reg.add_blob("team/app", bytes(n))
+        case(f"range ignored, blob of {n} bytes", ["ranges", R, d, n, 1, 0, 10], 0, None, [rule("norange")], out={"sha": registry.sha(bytes(10))})
     n = len(BLOB)
     for name, value in (("absent", None), ("shifted", f"bytes 1001-6000/{n}"), ("longer", f"bytes 1000-6000/{n}"), ("shorter", f"bytes 1000-5998/{n}"),
                         ("of another total", f"bytes 1000-5999/{n + 1}"), ("nonsense", "bytes x"), ("overlong", "bytes 1000-5999/" + "9" * 40),

@@ -543,6 +543,25 @@ static void test_skips(void)
 	ok(good, "tree_skips");
 }
 
+// As if there were that many already.
+static void test_limit(void)
+{
+	for (int d = -1; d <= 1; d++) {
+		struct tar_entry e = { .type = TAR_DIR, .path = "d", .path_len = 1 };
+		struct tree *t = tree_new();
+		int r;
+
+		tree_begin_layer(t);
+		t->live_nodes = (uint32_t)((int)TREE_MAX_NODES + d);
+		said_begin();
+		r = tree_add(t, &e, TREE_NONE, "L");
+		ok((strstr(said_end(), "more than 16777216 files") != NULL) == (d >= 0) &&
+				r == (d < 0 ? 0 : -EBADMSG),
+			"one more than %u nodes: %d", TREE_MAX_NODES + (unsigned)d, r);
+		tree_free(t);
+	}
+}
+
 static void test_many(void)
 {
 	enum { FILES = 200000 };
@@ -630,6 +649,7 @@ int main(void)
 	test_entries();
 	test_walk();
 	test_skips();
+	test_limit();
 	test_many();
 	test_random();
 	return tap_end();
