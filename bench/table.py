@@ -214,7 +214,8 @@ def readall_section(r, profile):
         rows.append([w] + [seconds(r, "readall", profile, w, t) for t in tools] + [by, ratio(ours, best)])
     if not rows:
         return ""
-    return f"\n## A run that reads every byte, {PROFILES[profile]['label']}\n\n`tar -c --one-file-system / | wc -c` in the image; seconds.\n\n" + \
+    return f"\n## A run that reads every byte, {PROFILES[profile]['label']}\n\n`tar -c --one-file-system / | wc -c` in the image; seconds. Before each run as much memory is touched as it will"\
+        " use (ten times the compressed size): a hypervisor takes back what a guest has free, and the first touch of a page costs it more than the copy.\n\n" + \
         markdown(["workload"] + [TOOLS[t].label for t in tools] + ["best plain pull", "accelerated ÷ it"], rows)
 
 
