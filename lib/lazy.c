@@ -369,9 +369,10 @@ int lazy_read(struct lazy *lz, struct lazy_req *req)
 	for (uint32_t c = first; c <= last; c++)
 		if (!lazy_copy_here(lz, c, req))
 			missing[n++] = c;
-	if (req->done != wait_done) // (not our own, for the page cache)
+	if (req->done != wait_done) { // (not our own, for the page cache or a proof)
 		atomic_fetch_add(&lz->stats->reads, 1);
-	tell_asked(lz, req);
+		tell_asked(lz, req);
+	}
 	if (!n)
 		return 1;
 	// one part for this call itself, so that done cannot come before all parts are counted
