@@ -15,7 +15,9 @@ import link
 from base import HERE, Failed, S, in_file, remove, say, sh, wipe
 from tools import TOOLS
 
-RECORDED_RUNS = 5  # no two runs of a JVM or a browser read the same pages; their traces are merged
+# No two runs of a JVM or a browser read the same pages: so many are recorded, and more until as many as QUIET_RUNS, one after
+# the other, have read no page that the others had not; their traces are merged.
+RECORDED_RUNS, QUIET_RUNS, MOST_RUNS = 5, 3, 20
 IMAGES = os.path.join(HERE, "images", "images.sh")
 
 
@@ -95,19 +97,43 @@ def fcpull(verb, *args, store):
     return sh(S.fcpull, verb, "-q", "--plain-http", *args, env=env, log=S.at("log", "prepare.log"))
 
 
-def convert(reg, name, with_trace):
-    store, traces = S.at("s", "prepare"), [S.at("traces", f"{name}.{i}") for i in range(RECORDED_RUNS)]
-    wipe(store)
+def traced_pages(path):
+    """(file, page) of a trace; its lines are: seconds path offset length"""
+    pages = set()
+    with open(path, encoding="utf-8", errors="surrogateescape") as f:
+        for line in f:
+            if len(part := line.rstrip("\n").split(" ")) == 4:
+                at, length = int(part[2]), int(part[3])
+                pages.update((part[1], p) for p in range(at // 4096, (at + length + 4095) // 4096))
+    return pages
+
+
+def record(reg, name, store):
+    """traces of as many runs as it takes"""
+    traces, pages, quiet = [], set(), 0
     os.makedirs(S.at("traces"), exist_ok=True)
+    while len(traces) < RECORDED_RUNS or (quiet < QUIET_RUNS and len(traces) < MOST_RUNS):
+        trace = S.at("traces", f"{name}.{len(traces)}")
+        p = fcpull("run", "--net", "none", "--record", trace, reg.ref(name, "fc"), store=store)
+        if "READY" not in p.stdout_text:
+            raise Failed(f"{name}: the recorded run is not READY: {p.stdout_text[-300:]}{p.stderr_text[-300:]}")
+        new = traced_pages(trace) - pages
+        quiet = 0 if new else quiet + 1
+        pages |= new
+        traces.append(trace)
+    say(f"{name}: {len(traces)} runs recorded, {len(pages)} pages; the last {quiet} brought nothing new")
+    return traces
+
+
+def convert(reg, name, with_trace):
+    store = S.at("s", "prepare")
+    wipe(store)
     say(f"{name}: converting")
     try:
         fcpull("convert", reg.ref(name, "latest"), reg.ref(name, "fc"), store=store)
         if with_trace:
-            for trace in traces:
-                p = fcpull("run", "--net", "none", "--record", trace, reg.ref(name, "fc"), store=store)
-                if "READY" not in p.stdout_text:
-                    raise Failed(f"{name}: the recorded run is not READY: {p.stdout_text[-300:]}{p.stderr_text[-300:]}")
-            fcpull("convert", *(a for t in traces for a in ("--trace", t)), reg.ref(name, "latest"), reg.ref(name, "fct"), store=store)
+            given = (a for t in record(reg, name, store) for a in ("--trace", t))
+            fcpull("convert", *given, reg.ref(name, "latest"), reg.ref(name, "fct"), store=store)
     finally:
         remove(store)
 
