@@ -11,7 +11,7 @@ import base
 import plot
 import prepare
 from base import PROFILES, ROUND_TRIP, Failed, S, out_of, say
-from tools import TOOLS, find_tools
+from tools import TOOLS, find_tools, is_other
 
 # stargz-snapshotter 0.14.3 (of March 2023; no Debian package, so not measured by this script): `ctr-remote image optimize` with the
 # entrypoint traced, seconds from `rpull` to exit 0, by the same method on the same kind of machine (2 cores, 24 GiB, Linux 6.18) in
@@ -33,8 +33,7 @@ class Results:
         self.binary = binary
         for r in records:
             key = (r["part"], r["profile"], r["workload"], r["tool"])
-            peer = r["tool"] in TOOLS and TOOLS[r["tool"]].peer
-            if r["binary"] != binary and not peer:
+            if r["binary"] != binary and not is_other(r["tool"]):
                 continue
             if "error" in r:
                 self.errors.pop(key, None)
@@ -234,14 +233,14 @@ def convert_section(r):
     names = [w for w in r.workloads() if r.runs("convert", "local", w, "convert")]
     if not names:
         return ""
-    refs = sorted({k[3] for k in r.rows if k[0] == "convert"} - {"convert", "gzip -dc"})
+    refs, star = sorted({k[3] for k in r.rows if k[0] == "convert"} - {"convert", "gzip -dc"}), " \\*"
     rows = []
     for w in names:
         get = lambda what, tool="convert", w=w: r.median(what, "convert", "local", w, tool)       # noqa: E731
         gunzip, total, original = get("total", "gzip -dc"), get("total"), get("original_size")
         row = [w, number(gunzip, 2), spread(r.values("total", "convert", "local", w, "convert")), ratio(total, gunzip), number(get("cpu_s"), 1),
                number(get("rss"), 0, 1 << 20), number(get("disk"), 0, 1e6), number(original, 1, 1e6), ratio(get("size"), original)]
-        row += [f"{number(get('total', t), 1)} s, {ratio(get('size', t), original)}" for t in refs]
+        row += [f"{number(get('total', t), 2)} s{'' if r.own('convert', 'local', w, t) else star}, {ratio(get('size', t), original)}" for t in refs]
         rows.append(row)
     return "\n## Convert\n\nFrom and to a registry on loopback, without a link; against `gzip -dc` of all layers, one after the other, to /dev/null. " \
         "The references work on the unpacked tree, which is in memory; their sizes are ratios to the gzip layers too.\n\n" + \

@@ -222,6 +222,11 @@ TOOLS = {t.name: t for t in [
 ]}
 
 
+def is_other(name):
+    """what it takes does not depend on this fcpull, so its runs may be of another session; gunzip is measured beside convert each time"""
+    return TOOLS[name].peer if name in TOOLS else name not in ("convert", "gzip -dc")
+
+
 def has_boot_stream():
     """this fcpull can record a run and convert with the trace"""
     texts = [out_of(S.fcpull, verb, "--help") for verb in ("convert", "run")]
