@@ -102,9 +102,9 @@ def traced_pages(path):
     pages = set()
     with open(path, encoding="utf-8", errors="surrogateescape") as f:
         for line in f:
-            if len(part := line.rstrip("\n").split(" ")) == 4:
-                at, length = int(part[2]), int(part[3])
-                pages.update((part[1], p) for p in range(at // 4096, (at + length + 4095) // 4096))
+            if not line.startswith("#"):
+                _, path_read, at, length = line.split()
+                pages.update((path_read, p) for p in range(int(at) // 4096, (int(at) + int(length) + 4095) // 4096))
     return pages
 
 
