@@ -1,7 +1,7 @@
 """conversion.py - how fast an image is converted, against gunzip and against mksquashfs and mkfs.erofs
 
 The registry's blobs are in a tmpfs; it is pushed to the same registry, on loopback without a link. Disk = the store and TMPDIR,
-open files without a name included, looked at every 50 ms. Memory = the largest process's peak.
+open files without a name included, looked at every 200 ms. Memory = the largest process's peak.
 SPDX-License-Identifier: Apache-2.0
 """
 import os
@@ -13,7 +13,7 @@ import time
 
 import link
 from base import Failed, S, remove, wipe
-from measure import drop_caches, in_child, wait_until_quiet
+from measure import compressed_size, drop_caches, in_child, touch_memory, wait_until_quiet
 from prepare import unpack
 from tools import TOOLS
 
@@ -83,6 +83,7 @@ def layers(store, name, tag="latest"):
 
 def gunzip(store, name):
     """all layers, one after the other, to /dev/null"""
+    touch_memory(10 * compressed_size(name))
     t = [measured(["gzip", "-dc", link.blob_path(store, d["digest"])]) for d in layers(store, name)]
     return {k: round(sum(r[k] for r in t), 3) for k in ("total", "cpu_s")}
 
@@ -96,6 +97,7 @@ def fcpull_convert(store, name):
     try:
         drop_caches([S.fcpull])
         wait_until_quiet()
+        touch_memory(10 * compressed_size(name))    # what was dropped has gone back to the host
         rec = measured([S.fcpull, "convert", "-q", "--plain-http", reg.ref(name, "latest"), reg.ref(name, "fc")], env, place)
     finally:
         reg.stop()

@@ -242,8 +242,8 @@ def convert_section(r):
                number(get("rss"), 0, 1 << 20), number(get("disk"), 0, 1e6), number(original, 1, 1e6), ratio(get("size"), original)]
         row += [f"{number(get('total', t), 2)} s{'' if r.own('convert', 'local', w, t) else star}, {ratio(get('size', t), original)}" for t in refs]
         rows.append(row)
-    return "\n## Convert\n\nFrom and to a registry on loopback, without a link; against `gzip -dc` of all layers, one after the other, to /dev/null. " \
-        "The references work on the unpacked tree, which is in memory; their sizes are ratios to the gzip layers too.\n\n" + \
+    return "\n## Convert\n\nFrom and to a registry on loopback, without a link; against `gzip -dc` of all layers, one after the other, to /dev/null; " \
+        "memory is touched before each of both as above. The references work on the unpacked tree, which is in memory; their sizes are ratios to the gzip layers too.\n\n" + \
         markdown(["workload", "gzip -dc s", "convert s", "ratio", "CPU s", "peak MiB", "peak disk MB", "gzip layers MB", "result ÷ layers"] + refs, rows)
 
 
