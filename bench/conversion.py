@@ -13,7 +13,7 @@ import time
 
 import link
 from base import Failed, S, remove, wipe
-from measure import compressed_size, drop_caches, in_child, touch_memory, wait_until_quiet
+from measure import drop_caches, in_child, touch_memory, wait_until_quiet
 from prepare import unpack
 from tools import TOOLS
 
@@ -77,14 +77,10 @@ def measured(cmd, env=None, watch=None):
             "rss": usage.ru_maxrss * 1024, "disk": peak[0]}
 
 
-def layers(store, name, tag="latest"):
-    return link.read_manifest(store, link.tag_digest(store, name, tag))["layers"]
-
-
 def gunzip(store, name):
     """all layers, one after the other, to /dev/null"""
-    touch_memory(10 * compressed_size(name))
-    t = [measured(["gzip", "-dc", link.blob_path(store, d["digest"])]) for d in layers(store, name)]
+    touch_memory(name)
+    t = [measured(["gzip", "-dc", link.blob_path(store, d["digest"])]) for d in link.layers(store, name)]
     return {k: round(sum(r[k] for r in t), 3) for k in ("total", "cpu_s")}
 
 
@@ -97,13 +93,13 @@ def fcpull_convert(store, name):
     try:
         drop_caches([S.fcpull])
         wait_until_quiet()
-        touch_memory(10 * compressed_size(name))    # what was dropped has gone back to the host
+        touch_memory(name)  # what was dropped has gone back to the host
         rec = measured([S.fcpull, "convert", "-q", "--plain-http", reg.ref(name, "latest"), reg.ref(name, "fc")], env, place)
     finally:
         reg.stop()
         remove(place)
     rec["size"] = sum(d["size"] for d in link.accelerated(store, name, "fc")["layers"])
-    rec["original_size"] = sum(d["size"] for d in layers(store, name))
+    rec["original_size"] = sum(d["size"] for d in link.layers(store, name))
     return rec
 
 

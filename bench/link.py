@@ -47,6 +47,11 @@ def read_manifest(store, digest):
         return json.load(f)
 
 
+def layers(store, name, tag="latest"):
+    """their descriptors, of an image manifest"""
+    return read_manifest(store, tag_digest(store, name, tag))["layers"]
+
+
 def blobs_of(store, digest):
     """the digests of a manifest (or index) and of all that it names"""
     m = read_manifest(store, digest)
